@@ -1,0 +1,166 @@
+"""One line for each response, built in one step and written in batches by a thread.
+
+The event loop only appends to a list. A thread takes the list once a second, or when it has grown,
+and writes it with one call to a file opened for appending, so that the lines of several workers
+interleave whole. When the disk of the log cannot keep up, lines are dropped and counted: content is
+served all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+from ocaserve.protocol.messages import Request
+from ocaserve.serving.pool import IoPool
+
+_BATCH_LINES = 2_000  # handed over at once: about 400 kB, a millisecond of writing
+_MOST_PENDING = 20  # batches waiting for the disk; beyond it lines are dropped
+_UNSAFE = re.compile(rb'[^\x20-\x7e]|["\\]')
+
+
+class Entry(NamedTuple):
+    """What is known of a response when it is over."""
+
+    address: bytes
+    request: Request | None  # None: no request could be made of what was received
+    received: bytes  # the first line of it, for that case
+    status: int
+    sent: int  # bytes of body
+    duration_s: float
+    note: str  # why it ended early, or why it was refused; empty for a whole response
+
+
+@lru_cache(maxsize=4096)
+def _escaped(value: bytes | None) -> bytes:
+    """A field value that cannot break out of its quotes or start a line of its own."""
+    if not value:
+        return b"-"
+    return _UNSAFE.sub(lambda match: b"\\x%02X" % match[0][0], value)
+
+
+@lru_cache(maxsize=4096)
+def _json_text(value: bytes | None) -> str:
+    return json.dumps(None if value is None else value.decode("latin-1"))
+
+
+def format_combined(entry: Entry, when: bytes) -> bytes:
+    """The combined log format; `when` is the local time as it stands between the brackets."""
+    request = entry.request
+    if request is None:
+        return b'%b - - [%b] "%b" %d %d "-" "-"\n' % (
+            entry.address, when, _escaped(entry.received), entry.status, entry.sent,
+        )  # fmt: skip
+    target = request.target
+    if b'"' in target or b"\\" in target:
+        target = _escaped(target)
+    fields = request.fields
+    return b'%b - - [%b] "%b %b HTTP/1.%d" %d %d "%b" "%b"\n' % (
+        entry.address, when, request.method, target, request.minor, entry.status, entry.sent,
+        _escaped(fields.referer), _escaped(fields.user_agent),
+    )  # fmt: skip
+
+
+def format_json(entry: Entry, when: bytes) -> bytes:
+    """One JSON object a line; `when` is RFC 3339 UTC time."""
+    request = entry.request
+    if request is None:
+        said = f'"request":{json.dumps(entry.received.decode("latin-1"))}'
+    else:
+        fields = request.fields
+        said = (
+            f'"method":{_json_text(request.method)},"target":{_json_text(request.target)},'
+            f'"protocol":"HTTP/1.{request.minor}","host":{_json_text(fields.host)},'
+            f'"range":{_json_text(request.range)},'
+            f'"referer":{_json_text(fields.referer)},"user_agent":{_json_text(fields.user_agent)}'
+        )
+    return (
+        f'{{"time":"{when.decode()}","address":"{entry.address.decode()}",{said},'
+        f'"status":{entry.status},"bytes":{entry.sent},"duration_s":{entry.duration_s:.6f},'
+        f'"note":{json.dumps(entry.note or None)}}}\n'
+    ).encode()
+
+
+class AccessLog:
+    """Collects lines and has them written. `path` is a file or "-" for standard output."""
+
+    def __init__(
+        self, path: str, loop: AbstractEventLoop, report: Callable[[OSError], None]
+    ) -> None:
+        self.taken = 0  # lines, since the worker last looked
+        self.dropped = 0
+        self._path = path
+        self._file = self._open()
+        self._lines: list[bytes] = []
+        self._writer = IoPool(loop, "access log", 1)
+        self._report = report
+        self._failing = False
+
+    def write(self, line: bytes) -> None:
+        """Take a line, with its line end."""
+        self._lines.append(line)
+        if len(self._lines) >= _BATCH_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what there is to the thread."""
+        lines, self._lines = self._lines, []
+        if not lines:
+            return
+        self.taken += len(lines)
+        if self._writer.pending >= _MOST_PENDING:
+            self.dropped += len(lines)
+            return
+        self._writer.submit(lambda: self._write_out(lines), self._written)
+
+    def flush_now(self) -> None:
+        """Write what there is in the calling thread: the process is about to end."""
+        lines, self._lines = self._lines, []
+        if lines:
+            self.taken += len(lines)
+            self._written(self._try_to_write(lines))
+
+    def reopen(self) -> None:
+        """Lines from now on go to the file that has the path now (after a rotation)."""
+        self.flush()
+        self._writer.submit(self._swap, self._written)
+
+    def _open(self) -> int:
+        if self._path == "-":
+            return os.dup(1)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        return os.open(self._path, flags, 0o640)
+
+    def _swap(self) -> None:
+        fresh = self._open()
+        os.close(self._file)
+        self._file = fresh
+
+    def _write_out(self, lines: list[bytes]) -> None:
+        """Write all; runs in the thread. A full disk loses the batch, which is counted."""
+        try:
+            data = memoryview(b"".join(lines))
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError:
+            self.dropped += len(lines)
+            raise
+
+    def _try_to_write(self, lines: list[bytes]) -> OSError | None:
+        try:
+            self._write_out(lines)
+        except OSError as error:
+            return error
+        return None
+
+    def _written(self, outcome: object) -> None:
+        """Report the first failure of a row of them."""
+        failed = isinstance(outcome, OSError)
+        if isinstance(outcome, OSError) and not self._failing:
+            self._report(outcome)
+        self._failing = failed

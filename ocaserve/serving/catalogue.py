@@ -1,0 +1,493 @@
+"""Which file answers which target: the open-file cache and the stores behind it.
+
+Rules:
+
+* The event loop never opens, stats or closes a file: threads of the store do. A hit costs a
+  dictionary look-up.
+* What a response is planned from was compared with the file system at most a second before. Files
+  in use are compared twice a second in one batch for each store; a file that was not used meanwhile
+  is compared before its next use. A file replaced by rename, overwritten, or removed is thus seen
+  within a second.
+* A response keeps the file it began with. Replaced or removed, the old file is whole behind its
+  descriptor and the response ends well. Overwritten in place (same inode, other mtime or size), it
+  is `changed`, and the response must be cut: no answer mixes two versions.
+* A store that gives I/O errors is failed: its files are forgotten, look-ups pass it by, and every
+  few seconds the read that failed is tried again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+from ocaserve.protocol.media_types import content_type_for
+from ocaserve.protocol.messages import Representation
+from ocaserve.protocol.planning import ResponsePolicy, describe_representation
+from ocaserve.serving.opening import choose_opener
+from ocaserve.serving.pool import IoPool
+from ocaserve.serving.residency import (
+    FRESH_TICKS,
+    WINDOW_BITS,
+    Residency,
+    can_tell_residency,
+    tells_truth,
+)
+
+TICK_S = 0.25  # the catalogue's clock; FRESH_TICKS of it are a second
+_CHECK_TICKS = 2  # files in use are compared again when the last comparison is this old
+_RECOVERY_TICKS = 8  # a failed store is tried again every two seconds
+_LOOKUP_THREADS = 2  # apart from the threads that read, which may all be waiting for the disk
+_FORGET_TICKS = 8  # pages go this long after a response ends: until then the socket may hold them
+
+_ABSENT = frozenset(
+    {
+        errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EACCES, errno.EPERM,
+        errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.EAGAIN,
+    }
+)  # fmt: skip
+"""What a look-up may meet that says "no such object" and nothing about the disk. EXDEV: a link
+leads out of the store. EAGAIN: the path changed while it was resolved. ENXIO: a socket or device file."""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors of the process or the machine, which say nothing about the disk either."""
+
+
+class Identity(NamedTuple):
+    """What tells one version of a file from another."""
+
+    device: int
+    inode: int
+    mtime_ns: int
+    size: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Identity:
+        return cls(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+class OpenFile:
+    """One object, open. Shared by all responses that send it; closed after the last."""
+
+    __slots__ = (
+        "changed", "checked", "content", "descriptor", "dropped", "identity", "key", "refs",
+        "representation", "residency", "seen", "store", "used",
+    )  # fmt: skip
+
+    def __init__(
+        self, store: Store, key: bytes, descriptor: int, identity: Identity,
+        representation: Representation, residency: Residency | None, content: bytes | None,
+    ) -> None:  # fmt: skip
+        self.store = store
+        self.key = key
+        self.descriptor = descriptor
+        self.identity = identity
+        self.representation = representation
+        self.residency = residency  # None: not to be known, every range goes through a thread
+        self.content = content  # the whole object, when it is small
+        self.refs = 0  # responses that span turns of the event loop
+        self.checked = 0  # tick of the last comparison with the file system
+        self.used = 0  # tick of the last use
+        self.dropped = False  # no longer in the catalogue
+        self.changed = False  # overwritten in place: responses must be cut
+        self.seen: set[int] = set()  # windows read from disk once (see read_from_disk)
+
+    def close(self) -> None:
+        """Close; no response may hold it."""
+        if self.residency is not None:
+            self.residency.close()
+            self.residency = None
+        os.close(self.descriptor)
+
+
+class Store:
+    """One directory of content, with threads of its own: a slow disk delays no other."""
+
+    def __init__(self, path: str, loop: AbstractEventLoop, io_threads: int) -> None:
+        self.path = path
+        self.folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.open_below = choose_opener(self.folder)
+        self.lookups = IoPool(loop, f"lookup {path}", _LOOKUP_THREADS)
+        self.reads = IoPool(loop, f"read {path}", io_threads)
+        self.failure: Failure | None = None
+        self.checking = False  # a batch of comparisons is under way
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a store is failed, and which read shows whether it still is."""
+
+    error: OSError
+    key: bytes
+    offset: int
+    tick: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a thread found for a key."""
+
+    descriptor: int
+    status: os.stat_result
+    residency: Residency | None
+    content: bytes | None
+
+
+def open_object(store: Store, key: bytes, small_object_bytes: int) -> Opened | None:
+    """Open a regular file below the store; runs in a thread. None: there is no such object.
+
+    Raises OSError when the disk or the machine fails.
+    """
+    try:
+        descriptor = store.open_below(store.folder, key)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            return None
+        size = status.st_size
+        content = os.pread(descriptor, size, 0) if 0 < size <= small_object_bytes else None
+        if content is not None and len(content) < size:
+            content = None
+        residency = None
+        if size and can_tell_residency() and tells_truth(descriptor, status):
+            residency = Residency(descriptor, size)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return Opened(descriptor, status, residency, content)
+
+
+def compare(file: OpenFile) -> bool:
+    """Whether the path still leads to the version that is open; runs in a thread."""
+    try:
+        return Identity.of(os.stat(file.key, dir_fd=file.store.folder)) == file.identity
+    except OSError:
+        return False
+
+
+class Lookup:
+    """One key being looked for on all stores at once: a stalled disk hides no other's objects."""
+
+    __slots__ = ("error", "remaining", "waiters")
+
+    def __init__(self, remaining: int) -> None:
+        self.remaining = remaining
+        self.waiters: list[Callable[[OpenFile | OSError | None], None]] = []
+        self.error: OSError | None = None
+
+
+class Catalogue:
+    """The stores' objects as they are now.
+
+    `notify` is called with each store that failed or came back. Times are ticks, see `tick_once`.
+    """
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        stores: Sequence[Store],
+        policy: ResponsePolicy,
+        *,
+        open_files: int,
+        small_object_bytes: int,
+        notify: Callable[[Store], None],
+    ) -> None:
+        self.stores = stores
+        self._loop = loop
+        self.tick = FRESH_TICKS + 1  # so that 0 is never fresh
+        self.replaced = 0
+        self._policy = policy
+        self._most = open_files
+        self._small_object_bytes = small_object_bytes
+        self._notify = notify
+        self._by_target: dict[bytes, OpenFile] = {}
+        self._by_key: dict[bytes, OpenFile] = {}
+        self._lookups: dict[bytes, Lookup] = {}
+        self._to_forget: list[tuple[int, OpenFile, int, int]] = []
+        self._active: set[OpenFile] = set()  # dropped from the catalogue, still being sent
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    # -- the hot path ----------------------------------------------------------------------------
+
+    def get(self, target: bytes) -> OpenFile | None:
+        """The file for a target asked for before, if it is known to be current."""
+        file = self._by_target.get(target)
+        if file is None or file.dropped or self.tick - file.checked >= FRESH_TICKS:
+            return None
+        file.used = self.tick
+        return file
+
+    # -- looking up ------------------------------------------------------------------------------
+
+    def find(
+        self, target: bytes, key: bytes, done: Callable[[OpenFile | OSError | None], None]
+    ) -> None:
+        """Find the object; `done` gets the file, None if there is none, or why it can't be had.
+
+        `done` is called from the event loop, never before `find` returns.
+        """
+        done = partial(self._remember_target, target, done)
+        lookup = self._lookups.get(key)
+        if lookup is not None:
+            lookup.waiters.append(done)
+            return
+        file = self._by_key.get(key)
+        stores = [store for store in self.stores if store.failure is None]
+        lookup = self._lookups[key] = Lookup(len(stores))
+        lookup.waiters.append(done)
+        if file is not None and file.store.failure is None:
+            file.store.lookups.submit(partial(compare, file), partial(self._compared, file))
+        elif stores:
+            self._ask_stores(key, stores)
+        else:
+            self._loop.call_soon(self._resolve, key, None)
+
+    def _remember_target(
+        self,
+        target: bytes,
+        done: Callable[[OpenFile | OSError | None], None],
+        found: OpenFile | OSError | None,
+    ) -> None:
+        if isinstance(found, OpenFile) and not found.dropped:
+            if len(self._by_target) >= 4 * self._most:  # many spellings of the same few keys
+                self._by_target.clear()
+            self._by_target[target] = found
+        done(found)
+
+    def _compared(self, file: OpenFile, same: object) -> None:
+        if same is True and not file.dropped:
+            file.checked = file.used = self.tick
+            self._resolve(file.key, file)
+            return
+        self._drop_replaced(file)
+        stores = [store for store in self.stores if store.failure is None]
+        self._lookups[file.key].remaining = len(stores)
+        self._ask_stores(file.key, stores)
+        if not stores:
+            self._resolve(file.key, None)
+
+    def _ask_stores(self, key: bytes, stores: Sequence[Store]) -> None:
+        for store in stores:
+            work = partial(open_object, store, key, self._small_object_bytes)
+            store.lookups.submit(work, partial(self._opened, store, key))
+
+    def _opened(self, store: Store, key: bytes, outcome: object) -> None:
+        """One store has answered: the first that has the object ends the look-up."""
+        lookup = self._lookups.get(key)
+        if isinstance(outcome, Opened):
+            file = self._admit(store, key, outcome)
+            if lookup is not None and file is not None:
+                self._resolve(key, file)
+                return
+        elif isinstance(outcome, OSError):
+            if outcome.errno not in _EXHAUSTED:
+                self.fail(store, outcome, key, 0)
+                outcome = None
+            if lookup is not None:
+                lookup.error = lookup.error or outcome
+        if lookup is not None:
+            lookup.remaining -= 1
+            if not lookup.remaining:
+                self._resolve(key, lookup.error)
+
+    def _admit(self, store: Store, key: bytes, opened: Opened) -> OpenFile | None:
+        if key in self._by_key or store.failure is not None:  # another store was first, or it died
+            if opened.residency is not None:
+                opened.residency.close()
+            store.lookups.submit(partial(os.close, opened.descriptor), _ignore)
+            return self._by_key.get(key)
+        status = opened.status
+        content_type = content_type_for(key)
+        representation = describe_representation(
+            status.st_size, status.st_mtime_ns, content_type, self._policy
+        )
+        file = OpenFile(
+            store, key, opened.descriptor, Identity.of(status), representation,
+            opened.residency, opened.content,
+        )  # fmt: skip
+        file.checked = file.used = self.tick
+        self._by_key[key] = file
+        if len(self._by_key) > self._most:
+            self._evict()
+        return file
+
+    def _resolve(self, key: bytes, found: OpenFile | OSError | None) -> None:
+        for done in self._lookups.pop(key).waiters:
+            done(found)
+
+    # -- letting go ------------------------------------------------------------------------------
+
+    def hold(self, file: OpenFile) -> None:
+        """A response that spans turns of the event loop sends this file."""
+        file.refs += 1
+
+    def release(self, file: OpenFile) -> None:
+        """That response is over."""
+        file.refs -= 1
+        if file.dropped and not file.refs:
+            self._active.discard(file)
+            self._close(file)
+
+    def _evict(self) -> None:
+        """Drop the eighth that was used longest ago, so that the sorting is rare."""
+        by_age = sorted(self._by_key.values(), key=lambda file: file.used)
+        for file in by_age[: max(1, self._most // 8)]:
+            self._drop(file)
+
+    def _drop(self, file: OpenFile) -> None:
+        if file.dropped:
+            return
+        file.dropped = True
+        del self._by_key[file.key]
+        if file.refs:
+            self._active.add(file)
+        else:
+            self._close(file)
+
+    def _drop_replaced(self, file: OpenFile) -> None:
+        if not file.dropped:
+            self.replaced += 1
+            self._drop(file)
+
+    def _close(self, file: OpenFile) -> None:
+        # The last close of a removed file frees its blocks, which can take long: not on the loop.
+        file.store.lookups.submit(file.close, _ignore)
+
+    # -- keeping up with the file system ---------------------------------------------------------
+
+    def tick_once(self) -> None:
+        """A quarter of a second has passed."""
+        self.tick += 1
+        for store in self.stores:
+            if store.failure is not None:
+                self._try_again(store, store.failure)
+            elif not store.checking:
+                self._check_files_in_use(store)
+        if self._to_forget:
+            self._forget_due()
+
+    def _check_files_in_use(self, store: Store) -> None:
+        oldest = self.tick - _CHECK_TICKS
+        due = [
+            file
+            for file in (*self._by_key.values(), *self._active)
+            if file.store is store
+            and file.checked <= oldest
+            and (file.used > file.checked or file.refs)
+        ]
+        if due:
+            store.checking = True
+            store.lookups.submit(
+                lambda: [_examine(file) for file in due],
+                partial(self._examined, store, due, self.tick),
+            )
+
+    def _examined(self, store: Store, files: list[OpenFile], tick: int, verdicts: object) -> None:
+        store.checking = False
+        if not isinstance(verdicts, list):
+            return
+        for file, (same, changed) in zip(files, verdicts, strict=True):
+            file.checked = max(file.checked, tick)
+            file.changed = file.changed or changed
+            if not same:
+                self._drop_replaced(file)
+
+    # -- failing and coming back -----------------------------------------------------------------
+
+    def fail(self, store: Store, error: OSError, key: bytes, offset: int) -> None:
+        """The store gave an I/O error at byte `offset` of the object."""
+        if store.failure is not None:
+            return
+        store.failure = Failure(error, key, offset, self.tick)
+        for file in [file for file in self._by_key.values() if file.store is store]:
+            self._drop(file)
+        self._notify(store)
+
+    def _try_again(self, store: Store, failure: Failure) -> None:
+        if (self.tick - failure.tick) % _RECOVERY_TICKS or store.checking:
+            return
+        store.checking = True
+        store.lookups.submit(
+            partial(_read_again, store, failure), partial(self._tried_again, store)
+        )
+
+    def _tried_again(self, store: Store, outcome: object) -> None:
+        store.checking = False
+        if not isinstance(outcome, OSError):
+            store.failure = None
+            self._notify(store)
+
+    # -- pages that nobody else wants ------------------------------------------------------------
+
+    def read_from_disk(self, file: OpenFile, start: int, stop: int, cold_pages: str) -> None:
+        """A response had to read this part from disk. What becomes of its pages is policy.
+
+        "keep": the kernel's own judgement. "drop": they go. "second-read": they go, unless this
+        part was read from disk before while the file stayed open: content that one client wants
+        once must not push out what many want.
+        """
+        if cold_pages == "keep" or stop <= start:
+            return
+        if cold_pages == "second-read":
+            windows = range(start >> WINDOW_BITS, ((stop - 1) >> WINDOW_BITS) + 1)
+            if file.seen.issuperset(windows):
+                return
+            file.seen.update(windows)
+        self._to_forget.append((self.tick + _FORGET_TICKS, file, start, stop))
+        file.refs += 1
+
+    def _forget_due(self) -> None:
+        due = [entry for entry in self._to_forget if entry[0] <= self.tick]
+        self._to_forget = [entry for entry in self._to_forget if entry[0] > self.tick]
+        for _, file, start, stop in due:
+            if file.refs > 1:  # others are sending it now: it is wanted after all
+                self.release(file)
+                continue
+            advise = partial(
+                os.posix_fadvise, file.descriptor, start, stop - start, os.POSIX_FADV_DONTNEED
+            )
+            file.store.reads.submit(advise, lambda _, file=file: self.release(file))
+
+
+def _ignore(_: object) -> None:
+    """Nothing waits for this job; a close that fails has nothing left to be done."""
+
+
+def _examine(file: OpenFile) -> tuple[bool, bool]:
+    """(the path leads to this version, the open file was overwritten in place)."""
+    if compare(file):
+        return True, False
+    try:
+        now = Identity.of(os.fstat(file.descriptor))
+    except OSError:
+        return False, True
+    return False, now != file.identity
+
+
+def _read_again(store: Store, failure: Failure) -> None:
+    """Raise OSError while the read that failed the store still fails."""
+    os.listdir(store.folder)
+    try:
+        descriptor = store.open_below(store.folder, failure.key)
+    except OSError as error:
+        if error.errno in _ABSENT:  # the object is gone, and the folder can be read
+            return
+        raise
+    try:
+        os.pread(descriptor, 1, failure.offset)
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)

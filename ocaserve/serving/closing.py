@@ -1,0 +1,68 @@
+"""Each way in which a connection can end: one row gives its label, its verdict and its meaning.
+
+The counters, the log and the manual are made from these rows, so no connection can end for a reason
+that is not named and counted.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class CloseRow(NamedTuple):
+    label: str
+    is_error: bool
+    meaning: str
+
+
+class CloseReason(Enum):
+    """Why a connection ended. `label` names its counter (`close_<label>`) and stands in the log."""
+
+    CLIENT_CLOSED = CloseRow("client_closed", False, "the client closed between two requests")
+    ASKED = CloseRow("asked", False, "the request asked for it, or HTTP/1.0 without keep-alive")
+    REQUEST_LIMIT = CloseRow("request_limit", False, "requests_per_connection was reached")
+    IDLE_TIMEOUT = CloseRow("idle_timeout", False, "no request within idle_s")
+    DRAINED = CloseRow("drained", False, "the worker is draining and no response was running")
+    CLIENT_GONE = CloseRow(
+        "client_gone", True, "the client went away in the middle of a request or a response"
+    )
+    HEAD_TIMEOUT = CloseRow("head_timeout", True, "a request head was not complete within head_s")
+    REFUSED = CloseRow("refused", True, "the request was malformed or too large: framing in doubt")
+    STALL_TIMEOUT = CloseRow("stall_timeout", True, "the client took no byte for stall_s")
+    SLOW_READ = CloseRow("slow_read", True, "the client read slower than min_bytes_per_s")
+    RESPONSE_TIMEOUT = CloseRow(
+        "response_timeout", True, "one response took longer than response_s"
+    )
+    STORE_STALLED = CloseRow("store_stalled", True, "a store did not answer for stall_s")
+    SHORT_BODY = CloseRow(
+        "short_body", True, "the file shrank or was overwritten under the response"
+    )
+    IO_ERROR = CloseRow("io_error", True, "the store gave an I/O error under the response")
+    OVERLOAD = CloseRow("overload", True, "the worker already held `connections` connections")
+    ADDRESS_LIMIT = CloseRow(
+        "address_limit", True, "the address already held connections_per_address connections"
+    )
+    DRAIN_DEADLINE = CloseRow("drain_deadline", True, "a response still ran at the drain deadline")
+    INTERNAL = CloseRow("internal", True, "a defect of the server; the log has the traceback")
+
+    @property
+    def label(self) -> str:
+        return self.value.label
+
+    @property
+    def is_error(self) -> bool:
+        return self.value.is_error
+
+
+def describe_close_reasons() -> str:
+    """The rows as a Markdown table, for docs/close-reasons.md."""
+    rows = "\n".join(
+        f"| `{reason.label}` | {'yes' if reason.is_error else 'no'} | {reason.value.meaning} |"
+        for reason in CloseReason
+    )
+    return f"# Why a connection ends\n\n| reason | error | meaning |\n|---|---|---|\n{rows}\n"
+
+
+if __name__ == "__main__":
+    print(describe_close_reasons(), end="")

@@ -1,0 +1,359 @@
+"""One client, from accept to close: requests come in, responses go out in order.
+
+The connection owns its non-blocking socket. Each call of the event loop does one bounded step: one
+request is begun, or at most `step_bytes` of a body sent, so that a fast client cannot keep the
+others waiting. `_take` cuts a head off what was received, `_answer` finds the file, the plan comes
+from `protocol.planning`, and `Transfer` sends it. Requests that arrive meanwhile wait their turn.
+
+`state` follows the table of `protocol.exchange`. Two transitions of the table are written as plain
+assignments, BETWEEN to SENDING and back, because they happen with every request (`_start`,
+`response_over`).
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from math import inf
+from time import monotonic
+
+from ocaserve.protocol.exchange import Event, State, next_state
+from ocaserve.protocol.messages import Request, RequestRefused, ResponsePlan
+from ocaserve.protocol.planning import check_request, plan_options, plan_refusal, plan_response
+from ocaserve.protocol.target import parse_target
+from ocaserve.serving.access_log import Entry
+from ocaserve.serving.catalogue import OpenFile
+from ocaserve.serving.closing import CloseReason
+from ocaserve.serving.counters import CLOSE_PLACES, Count
+from ocaserve.serving.services import Services
+from ocaserve.serving.transfer import Transfer
+
+RECEIVE_BYTES = 16 * 1024  # several pipelined heads; a head alone is rarely over 1 KiB
+_LOGGED_LINE_BYTES = 256  # of what was received, when no request could be made of it
+
+_REQUESTS = int(Count.REQUESTS)
+_COPIED = int(Count.BYTES_COPIED)
+_RESPONSES = (
+    0, 0, int(Count.RESPONSES_2XX), int(Count.RESPONSES_3XX),
+    int(Count.RESPONSES_4XX), int(Count.RESPONSES_5XX),
+)  # fmt: skip
+_BETWEEN_REQUESTS = frozenset({State.BETWEEN, State.READING_HEAD})
+
+
+class Connection:
+    """A client's connection. `address` is the peer's address as the log shows it."""
+
+    __slots__ = (
+        "_began", "_buffer", "_eof", "_note", "_reading", "_reason", "_request", "_requests",
+        "_services", "_sock", "_transfer", "address", "deadline", "state", "watched",
+    )  # fmt: skip
+
+    def __init__(self, services: Services, sock: socket.socket, address: bytes) -> None:
+        self.address = address
+        self.state = State.READING_HEAD
+        self.deadline = monotonic() + services.limits.head_s
+        self.watched = inf
+        self._services = services
+        self._sock = sock
+        self._transfer = Transfer(services, sock, self)
+        self._buffer = b""  # received and not yet used
+        self._requests = 0
+        self._request: Request | None = None  # being answered
+        self._began = 0.0  # when its head was complete
+        self._note = ""  # for the log: why it was refused or cut
+        self._reason = CloseReason.ASKED  # why the connection is closing, once it is
+        self._eof = False  # the client will send no more
+        self._reading = True
+        services.loop.add_reader(sock, self._on_readable)
+        services.wheel.watch(self)
+
+    # -- receiving -------------------------------------------------------------------------------
+
+    def _on_readable(self) -> None:
+        """The client has sent something, or has gone."""
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close(CloseReason.CLIENT_GONE)
+            return
+        if not data:
+            self._on_eof()
+        elif self.state is State.SENDING:
+            self._keep(data)
+        elif self.state is not State.CLOSING:  # lingering: read and thrown away
+            self._take(self._buffer + data if self._buffer else data)
+
+    def _on_eof(self) -> None:
+        """The client sends no more; it may still be reading (a half-closed connection)."""
+        self._eof = True
+        if self.state is State.SENDING:
+            self._pause_reading()
+        elif self.state is State.CLOSING:
+            self.close(self._reason)
+        else:
+            unfinished = bool(self._buffer)
+            self.close(CloseReason.CLIENT_GONE if unfinished else CloseReason.CLIENT_CLOSED)
+
+    def _keep(self, data: bytes) -> None:
+        """Pipelined requests wait for their turn; a flood of them is left in the kernel."""
+        self._buffer += data
+        if len(self._buffer) >= self._services.limits.head_bytes:
+            self._pause_reading()
+
+    def _pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._services.loop.remove_reader(self._sock)
+
+    def _resume_reading(self) -> None:
+        if not self._reading and not self._eof:
+            self._reading = True
+            self._services.loop.add_reader(self._sock, self._on_readable)
+
+    def _take(self, data: bytes) -> None:
+        """Begin the request whose head stands first in `data`, if all of it is there."""
+        parser = self._services.parser
+        self._buffer = data
+        try:
+            stop = parser.maybe_head_end(data)
+            if stop is None:
+                self._wait_for_head()
+                return
+            request = parser.parse(data[:stop])
+        except RequestRefused as refusal:
+            self._request = None
+            self._refuse(refusal)
+        else:
+            self._buffer = data[stop:]
+            self._answer(request)
+
+    def _take_buffered(self) -> None:
+        """A pipelined request is here already."""
+        if self.state is State.BETWEEN and self._buffer:
+            self._take(self._buffer)
+
+    def _wait_for_head(self) -> None:
+        if self._eof:
+            self.close(CloseReason.CLIENT_GONE)
+            return
+        self._resume_reading()
+        if self.state is State.BETWEEN:
+            self.state = next_state(self.state, Event.HEAD_STARTED)
+            self._set_deadline(monotonic() + self._services.limits.head_s)
+
+    # -- answering -------------------------------------------------------------------------------
+
+    def _answer(self, request: Request) -> None:
+        services = self._services
+        services.counts[_REQUESTS] += 1
+        self._requests += 1
+        self._began = monotonic()
+        if services.draining or self._requests >= services.limits.requests_per_connection:
+            request = request._replace(fields=replace(request.fields, close=True))
+        self._request = request
+        if request.method == b"GET" and not request.fields.has_body:
+            file = services.catalogue.get(request.target)
+            if file is not None:
+                self._respond(request, file)
+                return
+        try:
+            check_request(request)
+            if request.method == b"OPTIONS":
+                plan = plan_options(request, services.policy, services.clock.http_date)
+                self._start(plan, None)
+            else:
+                self._look_up(request)
+        except RequestRefused as refusal:
+            self._refuse(refusal)
+
+    def _look_up(self, request: Request) -> None:
+        """Have threads find the file; the connection waits."""
+        services = self._services
+        path = request.target.partition(b"?")[0]
+        file = services.catalogue.get(path)
+        if file is not None:
+            self._respond(request, file)
+            return
+        key = parse_target(request.target).key
+        self.state = next_state(self.state, Event.HEAD_COMPLETE)
+        self._transfer.clear()
+        self._set_deadline(monotonic() + services.limits.stall_s)
+        services.counts[Count.LOOKUPS] += 1
+        services.catalogue.find(path, key, self._found)
+
+    def _found(self, file: OpenFile | OSError | None) -> None:
+        request = self._request
+        if self.state is State.CLOSED or request is None:
+            return
+        if isinstance(file, OpenFile):
+            self._respond(request, file)
+        elif file is None:
+            self._services.counts[Count.LOOKUP_MISSES] += 1
+            self._refuse(RequestRefused(404, "no_such_object", close=False))
+        else:
+            self._services.on_store_error(file)
+            self._refuse(RequestRefused(503, "exhausted", close=False))
+
+    def _respond(self, request: Request, file: OpenFile) -> None:
+        services = self._services
+        clock = services.clock
+        plan = plan_response(
+            request, file.representation, services.policy,
+            clock.http_date, clock.epoch, services.boundary,
+        )  # fmt: skip
+        self._start(plan, file)
+
+    def _refuse(self, refusal: RequestRefused, reason: CloseReason = CloseReason.REFUSED) -> None:
+        """Answer without a representation; `reason` is why the connection closes, if it must."""
+        services = self._services
+        self._note = refusal.reason
+        if refusal.close:
+            self._reason = reason
+        plan = plan_refusal(
+            refusal.status, services.policy, services.clock.http_date,
+            request=self._request, close=refusal.close,
+        )  # fmt: skip
+        self._start(plan, None)
+
+    def _start(self, plan: ResponsePlan, file: OpenFile | None) -> None:
+        self.state = State.SENDING
+        self._transfer.begin(plan, file)
+
+    # -- between two requests --------------------------------------------------------------------
+
+    def response_waits(self) -> None:
+        self._set_deadline(self._transfer.next_look)
+
+    def response_over(self, reason: CloseReason | None) -> None:
+        if reason is not None:
+            self.close(reason)
+            return
+        plan = self._transfer.plan
+        request = self._request
+        head_only = request is not None and request.method == b"HEAD"
+        now = self._account(plan.status, 0 if head_only else plan.length)
+        if not plan.keep_alive:
+            self._end()
+            return
+        services = self._services
+        self.state = State.BETWEEN
+        idle_s = services.drain_idle_s if services.draining else services.limits.idle_s
+        self.deadline = now + idle_s
+        if self.deadline < self.watched:
+            services.wheel.watch(self)
+        if self._buffer:
+            services.loop.call_soon(self._take_buffered)
+        elif self._eof:
+            self.close(CloseReason.CLIENT_CLOSED)
+        elif not self._reading:
+            self._resume_reading()
+
+    def _account(self, status: int, sent: int) -> float:
+        """Count and log the response that has ended, whole or not; returns the time."""
+        services = self._services
+        counts = services.counts
+        counts[_RESPONSES[status // 100]] += 1
+        from_file = self._transfer.from_file
+        if sent > from_file:
+            counts[_COPIED] += sent - from_file
+        now = monotonic()
+        log = services.log
+        if log is not None:
+            request = self._request
+            line = b""
+            if request is None:
+                line = self._buffer[:_LOGGED_LINE_BYTES].partition(b"\r\n")[0]
+            duration_s = now - self._began
+            entry = Entry(self.address, request, line, status, sent, duration_s, self._note)
+            log.write(services.format_entry(entry, services.clock.log_time))
+        self._note = ""
+        return now
+
+    # -- ending ----------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """Close after the last response.
+
+        Closing a socket with unread bytes resets the connection, and the reset can destroy the
+        response on its way (RFC 9112 section 9.6). So where the client may be sending still, only
+        our side is closed, and what arrives is read and thrown away until the client has closed.
+        """
+        services = self._services
+        if self._reason is CloseReason.ASKED:
+            if self._requests >= services.limits.requests_per_connection:
+                self._reason = CloseReason.REQUEST_LIMIT
+            elif services.draining:
+                self._reason = CloseReason.DRAINED
+        may_be_sending = self._reason is not CloseReason.ASKED or bool(self._buffer)
+        if self._eof or not may_be_sending:
+            self.close(self._reason)
+            return
+        self.state = next_state(self.state, Event.CLOSE_ASKED)
+        self._buffer = b""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close(CloseReason.CLIENT_GONE)
+            return
+        self._set_deadline(monotonic() + services.limits.linger_s)
+        self._resume_reading()
+
+    def close(self, reason: CloseReason) -> None:
+        """End the connection now, for this reason."""
+        if self.state is State.CLOSED:
+            return
+        services = self._services
+        services.counts[CLOSE_PLACES[reason]] += 1
+        if self.state is State.SENDING:
+            transfer = self._transfer
+            self._note = self._note or reason.label
+            self._account(transfer.plan.status, transfer.sent_body_bytes)
+        self.state = State.CLOSED
+        self._pause_reading()
+        services.wheel.forget(self)
+        self._transfer.abandon()
+        services.on_close(self)
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def _set_deadline(self, deadline: float) -> None:
+        self.deadline = deadline
+        self._services.wheel.watch(self)
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed; called by the wheel."""
+        state = self.state
+        if state is State.SENDING:
+            self._judge(now)
+        elif state is State.CLOSING:
+            self.close(self._reason)
+        elif state is State.BETWEEN:
+            draining = self._services.draining
+            self.close(CloseReason.DRAINED if draining else CloseReason.IDLE_TIMEOUT)
+        elif state is State.READING_HEAD and self._buffer:
+            self._request = None
+            self._began = now
+            self._refuse(RequestRefused(408, "head_timeout"), CloseReason.HEAD_TIMEOUT)
+        else:
+            self.close(CloseReason.HEAD_TIMEOUT)
+
+    def _judge(self, now: float) -> None:
+        """Is the response worth its place?"""
+        transfer = self._transfer
+        if not transfer.is_sending:
+            self.close(CloseReason.STORE_STALLED)
+            return
+        reason = transfer.judge(now)
+        if now - self._began >= self._services.limits.response_s:
+            reason = CloseReason.RESPONSE_TIMEOUT
+        if reason is None:
+            self._set_deadline(transfer.next_look)
+        else:
+            self.close(reason)
+
+    def drain(self, now: float) -> None:
+        """The worker stops: go soon if idle; a response under way ends first."""
+        if self.state in _BETWEEN_REQUESTS:
+            self._set_deadline(min(self.deadline, now + self._services.drain_idle_s))

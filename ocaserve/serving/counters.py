@@ -1,0 +1,54 @@
+"""The names of a worker's counters and gauges, and their places in its slot of the shared map.
+
+A place is a plain integer constant, so that the hot path counts with one indexed addition.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from ocaserve.serving.closing import CloseReason
+
+
+class Count(IntEnum):
+    """Counters: they only grow. Bytes are bytes of body accepted by the socket."""
+
+    ACCEPTED = 0
+    REQUESTS = 1
+    RESPONSES_2XX = 2
+    RESPONSES_3XX = 3
+    RESPONSES_4XX = 4
+    RESPONSES_5XX = 5
+    BYTES_SENDFILE_HOT = 6
+    BYTES_SENDFILE_COLD = 7
+    BYTES_KTLS = 8
+    BYTES_COPIED = 9
+    COLD_READS = 10
+    LOOKUPS = 11
+    LOOKUP_MISSES = 12
+    STORE_ERRORS = 13
+    FILES_REPLACED = 14
+    LOG_LINES = 15
+    LOG_LINES_DROPPED = 16
+    ACCEPT_ERRORS = 17
+
+
+class Gauge(IntEnum):
+    """Gauges: what is so right now. Their places follow those of the counters."""
+
+    CONNECTIONS = 0
+    OPEN_FILES = 1
+    STORES_FAILED = 2
+    LOOP_LAG_US = 3
+
+
+COUNTERS: tuple[str, ...] = (
+    *(count.name.lower() for count in Count),
+    *(f"close_{reason.label}" for reason in CloseReason),
+)
+GAUGES: tuple[str, ...] = tuple(gauge.name.lower() for gauge in Gauge)
+
+CLOSE_PLACES: dict[CloseReason, int] = {
+    reason: len(Count) + place for place, reason in enumerate(CloseReason)
+}
+GAUGE_PLACES: dict[Gauge, int] = {gauge: len(COUNTERS) + gauge for gauge in Gauge}

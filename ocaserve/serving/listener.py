@@ -1,0 +1,97 @@
+"""Accepting connections, and what happens when there are too many.
+
+Policy. Up to `_BATCH` are accepted in a turn of the event loop, so that a burst cannot keep the
+clients that are being served waiting. Over a limit a connection is accepted, told 503 and closed: a
+client that hears "no" goes to another appliance, one that hangs in a backlog does not. Out of
+descriptors or memory, accepting pauses (the kernel keeps the connections meanwhile), because the
+same error would come back at once and the loop would spin.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Sequence
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 8
+_PAUSE_S = 0.1
+_CAPACITY_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_PASSING_ERRORS = frozenset(
+    {errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR, errno.ECONNRESET}
+)  # of one connection, which is gone (accept(2), "Error handling")
+
+
+def address_text(peer: object) -> bytes:
+    """The peer's address without its port, as counted and logged; "unix" for a local socket."""
+    if isinstance(peer, tuple) and peer:
+        text = str(peer[0])
+        return text.removeprefix("::ffff:").encode()
+    return b"unix"
+
+
+class Acceptor:
+    """The listening sockets a worker may accept from, and those it does accept from now.
+
+    `admit` gets each new socket, non-blocking, and its address. `on_error` counts errors.
+    """
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        listeners: Sequence[socket.socket],
+        admit: Callable[[socket.socket, bytes], None],
+        on_error: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._listeners = listeners
+        self._admit = admit
+        self._on_error = on_error
+        self._active: set[int] = set()
+        self._paused = False
+        for listener in listeners:
+            listener.setblocking(False)
+
+    def accept_from(self, places: Sequence[int]) -> None:
+        """Accept from the listeners with these indices, and from no other."""
+        wanted = set(places)
+        for place in self._active - wanted:
+            self._loop.remove_reader(self._listeners[place])
+        for place in wanted - self._active:
+            listener = self._listeners[place]
+            self._loop.add_reader(listener, self._on_readable, listener)
+        self._active = wanted
+
+    def _on_readable(self, listener: socket.socket) -> None:
+        for _ in range(_BATCH):
+            try:
+                sock, peer = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._on_error()
+                if error.errno in _PASSING_ERRORS:
+                    continue
+                if error.errno not in _CAPACITY_ERRORS:
+                    raise
+                self._pause(error)
+                return
+            sock.setblocking(False)
+            self._admit(sock, address_text(peer))
+
+    def _pause(self, error: OSError) -> None:
+        if self._paused:
+            return
+        _log.warning("accepting pauses for %s s: %s", _PAUSE_S, error.strerror)
+        self._paused = True
+        active = sorted(self._active)
+        self.accept_from(())
+        self._loop.call_later(_PAUSE_S, self._resume, active)
+
+    def _resume(self, places: list[int]) -> None:
+        self._paused = False
+        if not self._active:  # otherwise the supervisor has decided anew meanwhile
+            self.accept_from(places)

@@ -1,0 +1,85 @@
+"""Opening a file below a store, wherever its symbolic links point.
+
+A link may lead to another place of the same store (relative links only); it never leads out of it.
+Linux and FreeBSD check that in the kernel while they resolve the path, so nobody can swap a folder
+for a link in between. Where the kernel can't, no link is followed at all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # non-blocking: it may be a FIFO
+_OPENAT2 = 437  # the same number on every architecture (openat2(2), Linux 5.6)
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_BENEATH = 0x08
+_FREEBSD_RESOLVE_BENEATH = 0x00800000  # O_RESOLVE_BENEATH, open(2), FreeBSD 13
+
+Opener = Callable[[int, bytes], int]
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_how = _OpenHow(_FLAGS, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+
+
+def open_openat2(folder: int, path: bytes) -> int:
+    """Linux: resolve beneath `folder` in the kernel. Raises OSError; EXDEV: a link led out."""
+    file: int = _libc.syscall(
+        ctypes.c_long(_OPENAT2),
+        ctypes.c_int(folder),
+        ctypes.c_char_p(path),
+        ctypes.byref(_how),
+        ctypes.c_size_t(ctypes.sizeof(_how)),
+    )
+    if file < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return file
+
+
+def open_resolve_beneath(folder: int, path: bytes) -> int:
+    """FreeBSD: the same by a flag of openat(2). Raises OSError."""
+    return os.open(path, _FLAGS | _FREEBSD_RESOLVE_BENEATH, dir_fd=folder)
+
+
+def open_without_links(folder: int, path: bytes) -> int:
+    """Anywhere: one component after the other, following no link. Raises OSError."""
+    *folders, name = path.split(b"/")
+    current = folder
+    try:
+        for component in folders:
+            below = os.open(component, _FLAGS | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=current)
+            if current != folder:
+                os.close(current)
+            current = below
+        return os.open(name, _FLAGS | os.O_NOFOLLOW, dir_fd=current)
+    finally:
+        if current != folder:
+            os.close(current)
+
+
+def choose_opener(folder: int) -> Opener:
+    """The best opener that works here, tried on `folder` itself."""
+    if sys.platform.startswith("freebsd"):
+        return open_resolve_beneath
+    if sys.platform == "linux":
+        try:
+            os.close(open_openat2(folder, b"."))
+        except OSError as error:  # an old kernel, or a system-call filter
+            if error.errno not in (errno.ENOSYS, errno.EPERM):
+                raise
+        else:
+            return open_openat2
+    return open_without_links

@@ -1,0 +1,103 @@
+"""Which bytes of a file are in memory, so that sending them cannot wait for the disk.
+
+The only test that tells the truth for a whole range at little cost is mincore(2). It wants a
+mapping, so each open file has one with PROT_NONE: it answers which pages are there, and no byte can
+be read through it. Measured for 512 KiB: 11 us, against 36 us for a copying RWF_NOWAIT read;
+cachestat(2) counts pages that are still being read, and a probe of single pages starts reads of
+its own and misses the holes between them.
+
+mincore answers "all resident" to a caller who neither owns the file nor may write it (the truth
+would tell other users' secrets). `Residency` must not be made for such a file: `tells_truth` says
+so, and every range of it goes through a thread.
+
+A window of the file that was found resident is not asked about again for a second: the kernel
+does not drop pages that were used a moment ago, short of an emergency, and the answer would cost
+more than the sending of a small range. Time is counted in ticks of the catalogue's timer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+from array import array
+
+WINDOW_BITS = 18  # 256 KiB: small enough for a cheap answer, large enough to be shared by requests
+FRESH_TICKS = 4  # a second, at four ticks a second
+_PAGE = mmap.PAGESIZE
+_PAGE_BITS = _PAGE.bit_length() - 1
+_MOST_WINDOWS = 32  # asked about in one call: 8 MiB
+_VECTOR = bytearray((_MOST_WINDOWS << WINDOW_BITS) >> _PAGE_BITS)
+
+# PyDLL keeps the interpreter's lock: the calls take microseconds and never wait for I/O, and giving
+# the lock away would let a thread of the pool delay the event loop.
+_libc = ctypes.PyDLL(None, use_errno=True)
+_mmap = _libc.mmap
+_mmap.restype = ctypes.c_void_p
+_mmap.argtypes = [
+    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
+]  # fmt: skip
+_munmap = _libc.munmap
+_munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_mincore = _libc.mincore
+_mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
+_VECTOR_ADDRESS = ctypes.addressof((ctypes.c_char * len(_VECTOR)).from_buffer(_VECTOR))
+_MAP_FAILED = ctypes.c_void_p(-1).value
+_PROT_NONE = 0
+
+
+def tells_truth(file: int, status: os.stat_result) -> bool:
+    """Whether mincore answers honestly for this file and this process (mincore(2), Linux 5.2)."""
+    user = os.geteuid()
+    if user in (0, status.st_uid):
+        return True
+    return os.access(f"/proc/self/fd/{file}", os.W_OK, effective_ids=True)
+
+
+class Residency:
+    """What is known about the pages of one open file. Raises OSError when it cannot be mapped."""
+
+    __slots__ = ("_address", "_size", "_verified")
+
+    def __init__(self, file: int, size: int) -> None:
+        self._size = size
+        self._verified = array("I", bytes(4 * ((size >> WINDOW_BITS) + 1)))
+        self._address = _mmap(None, size, _PROT_NONE, mmap.MAP_SHARED, file, 0)
+        if self._address == _MAP_FAILED:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
+    def close(self) -> None:
+        """Unmap; no question may be asked afterwards."""
+        _munmap(self._address, self._size)
+
+    def is_resident(self, start: int, stop: int, tick: int) -> bool:
+        """Whether bytes `start` up to `stop` can be sent without waiting. `tick` is now."""
+        verified = self._verified
+        last = (stop - 1) >> WINDOW_BITS
+        for window in range(start >> WINDOW_BITS, last + 1):
+            if tick - verified[window] >= FRESH_TICKS:
+                return self._ask(window, last, start, stop, tick)
+        return True
+
+    def _ask(self, window: int, last: int, start: int, stop: int, tick: int) -> bool:
+        """Ask the kernel about windows `window` to `last`, remember those that are whole."""
+        last = min(last, window + _MOST_WINDOWS - 1)
+        offset = window << WINDOW_BITS
+        length = min((last + 1) << WINDOW_BITS, self._size) - offset
+        if _mincore(self._address + offset, length, _VECTOR_ADDRESS):
+            return False
+        pages = (length + _PAGE - 1) >> _PAGE_BITS
+        if _VECTOR.find(0, 0, pages) < 0:
+            for whole in range(window, last + 1):
+                self._verified[whole] = tick
+            return True
+        first_page = max(0, start - offset) >> _PAGE_BITS
+        stop_page = (min(stop - offset, length) + _PAGE - 1) >> _PAGE_BITS
+        return _VECTOR.find(0, first_page, stop_page) < 0
+
+
+def can_tell_residency() -> bool:
+    """Whether this system's mincore has the meaning used here."""
+    return sys.platform == "linux"

@@ -1,0 +1,97 @@
+"""How bytes of a file reach a socket: one call that both systems can make.
+
+`send(sock, head, file, offset, count)` sends what is left of a head and up to `count` bytes of the
+file behind it, and returns how many bytes the socket took, head included. Rules that hold for both:
+
+* The socket is non-blocking. Nothing taken at all raises `BlockingIOError`; a part taken is normal.
+* Fewer bytes than asked may mean a full socket or a file that ends early. The next call tells them
+  apart: a full socket raises, an ended file takes 0 bytes.
+* `count` is never 0: to Linux that means nothing, to FreeBSD "to the end of the file".
+
+Linux: the head goes with MSG_MORE, so that it shares a segment with the first bytes of the body.
+The kernel holds such a head for up to 200 ms, so it must never be used when the body has to come
+from disk first: `send_cold` sends the head plainly. `sendfile` waits for the disk in spite of the
+non-blocking socket, which is why only resident bytes are sent on the event loop (see `residency`).
+
+FreeBSD: one call takes both. Bytes not in memory are not waited for on UFS; `SF_NODISKIO` makes the
+call say EBUSY instead, which is raised as `NotResident` and sends the range to a thread. The count
+it returns includes the head (sendfile(2), "headers"). EAGAIN or EBUSY after a part was sent comes
+back from Python as that part, not as an error.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from typing import Any, Protocol
+
+MSG_MORE = 0x8000  # linux/socket.h; not in the socket module on FreeBSD
+
+
+class NotResident(Exception):  # noqa: N818 - a fact about the range, not a failure
+    """The bytes asked for are not in memory; nothing was sent (FreeBSD only)."""
+
+
+class Sender(Protocol):
+    """One operating system's way to send a head and bytes of a file."""
+
+    asks_residency: bool  # whether the caller must know that bytes are resident before `send`
+
+    def send(self, sock: socket.socket, head: bytes, file: int, offset: int, count: int) -> int:
+        """Send on the event loop. Raises BlockingIOError, NotResident, or OSError."""
+
+    def send_cold(self, sock: socket.socket, file: int, offset: int, count: int) -> int:
+        """Send from a thread, waiting for the disk. Raises BlockingIOError or OSError."""
+
+
+class LinuxSender:
+    """`send(MSG_MORE)` and `sendfile(2)`."""
+
+    asks_residency = True
+
+    def send(self, sock: socket.socket, head: bytes, file: int, offset: int, count: int) -> int:
+        if not head:
+            return os.sendfile(sock.fileno(), file, offset, count)
+        taken = sock.send(head, MSG_MORE)
+        if taken < len(head):
+            return taken
+        try:
+            return taken + os.sendfile(sock.fileno(), file, offset, count)
+        except BlockingIOError:
+            return taken
+
+    def send_cold(self, sock: socket.socket, file: int, offset: int, count: int) -> int:
+        return os.sendfile(sock.fileno(), file, offset, count)
+
+
+class FreeBsdSender:
+    """`sendfile(2)` with headers and flags. `system` stands for `os`, so that a test can be it."""
+
+    asks_residency = False
+
+    def __init__(self, system: Any = os) -> None:  # Any: its sendfile has other parameters here
+        self._sendfile = system.sendfile
+        self._flags = system.SF_NODISKIO
+
+    def send(self, sock: socket.socket, head: bytes, file: int, offset: int, count: int) -> int:
+        headers = [head] if head else None
+        try:
+            return int(
+                self._sendfile(
+                    sock.fileno(), file, offset, count, headers=headers, flags=self._flags
+                )
+            )
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise NotResident from error
+            raise
+
+    def send_cold(self, sock: socket.socket, file: int, offset: int, count: int) -> int:
+        return int(self._sendfile(sock.fileno(), file, offset, count))
+
+
+def system_sender() -> Sender:
+    """The sender of the running system."""
+    return FreeBsdSender() if sys.platform.startswith("freebsd") else LinuxSender()

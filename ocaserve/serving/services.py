@@ -1,0 +1,73 @@
+"""What all connections of a worker share."""
+
+from __future__ import annotations
+
+import time
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ocaserve.protocol.dates import format_http_date
+from ocaserve.protocol.head import HeadParser
+from ocaserve.protocol.planning import ResponsePolicy
+from ocaserve.serving.access_log import AccessLog, Entry, format_combined, format_json
+from ocaserve.serving.catalogue import Catalogue
+from ocaserve.serving.deadlines import DeadlineWheel
+from ocaserve.serving.sending import Sender
+from ocaserve.settings import Limits
+
+if TYPE_CHECKING:
+    from ocaserve.serving.connection import Connection
+
+
+class Clock:
+    """The time of day as text, made once for all responses of a quarter of a second."""
+
+    def __init__(self, log_format: str) -> None:
+        self._log_format = log_format
+        self.epoch = 0
+        self.http_date = b""
+        self.log_time = b""
+        self.update(time.time())
+
+    def update(self, now: float) -> None:
+        """`now`: seconds since the epoch."""
+        epoch = int(now)
+        if epoch == self.epoch:
+            return
+        self.epoch = epoch
+        self.http_date = format_http_date(epoch)
+        if self._log_format == "json":
+            self.log_time = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch)).encode()
+        else:
+            self.log_time = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(epoch)).encode()
+
+
+@dataclass(slots=True)
+class Services:
+    """One worker's means. `counts` is its slot of the shared map."""
+
+    loop: AbstractEventLoop
+    limits: Limits
+    policy: ResponsePolicy
+    parser: HeadParser
+    catalogue: Catalogue
+    sender: Sender
+    wheel: DeadlineWheel
+    clock: Clock
+    counts: memoryview
+    log: AccessLog | None
+    format_entry: Callable[[Entry, bytes], bytes]
+    step_bytes: int
+    cold_pages: str
+    boundary: bytes  # of multipart answers: random, so that no content can hold it
+    on_close: Callable[[Connection], None]
+    on_store_error: Callable[[OSError], None]
+    draining: bool = False
+    drain_idle_s: float = field(default=1.0)
+
+
+def entry_formatter(log_format: str) -> Callable[[Entry, bytes], bytes]:
+    """The function that writes a line of the access log in this format."""
+    return format_json if log_format == "json" else format_combined

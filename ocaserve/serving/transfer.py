@@ -1,0 +1,389 @@
+"""The sending of one response: what is left of heads, then bytes of a file, a bounded step a turn.
+
+A connection has one `Transfer` and begins it anew with each response. `begin` sends the first step
+at once, which is all that most responses need. When the socket is full, the writer is registered
+once and stays until the response ends. When the bytes are not in memory, a thread sends them, and
+the event loop only hears the outcome.
+
+While a thread is inside `sendfile` with this socket, its descriptor must not be closed: the number
+could be given to another client at once, and the thread would send one client's bytes to another.
+So `abandon` only shuts the socket down then, and the thread's outcome closes it.
+
+At the end the bytes sent are what was promised, or the connection is cut: a file that has shrunk
+under the response is `SHORT_BODY`, never padding.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import Protocol
+
+from ocaserve.protocol.messages import ByteRange, ResponsePlan
+from ocaserve.serving.catalogue import OpenFile
+from ocaserve.serving.closing import CloseReason
+from ocaserve.serving.counters import Count
+from ocaserve.serving.pool import JobError
+from ocaserve.serving.sending import NotResident, Sender
+from ocaserve.serving.services import Services
+
+_log = logging.getLogger(__name__)
+
+_AHEAD_BYTES = (
+    2 * 1024 * 1024
+)  # asked of the disk beyond a cold step, so that the next one is there
+
+_HOT = int(Count.BYTES_SENDFILE_HOT)
+_COLD = int(Count.BYTES_SENDFILE_COLD)
+_COLD_READS = int(Count.COLD_READS)
+
+_CLIENT_ERRORS = frozenset(
+    {
+        errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN,
+        errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN,
+    }
+)  # fmt: skip
+"""Errors of `sendfile` that are the socket's; all others are the file's."""
+
+_EXHAUSTED = frozenset({errno.ENOMEM, errno.ENOBUFS})
+"""Errors that are neither's: the machine is out of memory."""
+
+_NO_PLAN = ResponsePlan(499, b"", (), 0, False)
+"""While a file is looked for there is no status yet; 499 is what logs of servers show when the
+connection ended before there was one."""
+
+
+class Owner(Protocol):
+    """What a transfer tells its connection."""
+
+    def response_waits(self) -> None:
+        """The response outlives this turn of the event loop: it needs a deadline."""
+
+    def response_over(self, reason: CloseReason | None) -> None:
+        """The response has ended: whole (None), or cut for this reason."""
+
+
+class Transfer:
+    """The response that a connection is sending, if any."""
+
+    __slots__ = (
+        "_abandoned", "_cold_from", "_file", "_head", "_held", "_job", "_mark", "_mark_time",
+        "_next", "_owner", "_position", "_progressed", "_services", "_sock", "_stop", "_taken",
+        "_writing", "from_file", "plan",
+    )  # fmt: skip
+
+    def __init__(self, services: Services, sock: socket.socket, owner: Owner) -> None:
+        self.plan = _NO_PLAN
+        self.from_file = 0  # bytes of this response that came from the file
+        self._services = services
+        self._sock = sock
+        self._owner = owner
+        self._file: OpenFile | None = None
+        self._head = b""  # to be sent before the next byte of the file
+        self._next = 0  # the segment after the one being sent
+        self._position = 0  # of the range being sent
+        self._stop = 0
+        self._taken = 0  # bytes of this response that the socket took, head included
+        self._mark = 0  # _taken and the time when the present window of its rate began
+        self._mark_time = 0.0
+        self._progressed = 0.0  # when the socket last took a byte, or the disk was last asked
+        self._cold_from = -1  # where in the file this response first had to wait for the disk
+        self._writing = False  # the writer is registered
+        self._job = False  # a thread holds the socket
+        self._held = False  # the response spans turns of the event loop
+        self._abandoned = False
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a response is under way that spans turns of the event loop."""
+        return self._held
+
+    @property
+    def sent_body_bytes(self) -> int:
+        """Bytes of body that the socket took so far."""
+        return max(0, self._taken - len(self.plan.head))
+
+    def clear(self) -> None:
+        """Nothing is planned yet for the request that is being answered."""
+        self.plan = _NO_PLAN
+        self._taken = self.from_file = 0
+
+    def begin(self, plan: ResponsePlan, file: OpenFile | None) -> None:
+        """Send `plan`, whose ranges are of `file`."""
+        self.plan = plan
+        self._file = file
+        self._head = plan.head
+        self._taken = self.from_file = self._next = self._position = self._stop = 0
+        self._load_segment()
+        self._step()
+
+    def _load_segment(self) -> None:
+        """Go on to the next range; bytes that stand before it join the head."""
+        segments = self.plan.segments
+        while self._next < len(segments):
+            segment = segments[self._next]
+            self._next += 1
+            if isinstance(segment, ByteRange):
+                self._position, self._stop = segment
+                return
+            self._head += segment
+
+    # -- one step --------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        """Send once, from memory or through a thread."""
+        services = self._services
+        file = self._file
+        count = self._stop - self._position
+        if file is None or not count or file.content is not None:
+            self._send_copied(file)
+            return
+        if file.changed:
+            self._end(CloseReason.SHORT_BODY)
+            return
+        count = min(count, services.step_bytes)
+        sender = services.sender
+        if sender.asks_residency:
+            residency = file.residency
+            if residency is None or not residency.is_resident(
+                self._position, self._position + count, services.catalogue.tick
+            ):
+                self._step_cold(file, count)
+                return
+        try:
+            taken = sender.send(self._sock, self._head, file.descriptor, self._position, count)
+        except BlockingIOError:
+            self._wait_until_writable()
+        except NotResident:
+            self._step_cold(file, count)
+        except OSError as error:
+            self._break_off(error)
+        else:
+            self._sent_hot(taken, count)
+
+    def _sent_hot(self, taken: int, count: int) -> None:
+        """The socket took `taken` bytes of the head and of `count` bytes of the file."""
+        self._taken += taken
+        head = self._head
+        if head:
+            self._head = head[taken:]
+            taken -= len(head)
+            if taken <= 0:
+                self._wait_until_writable()
+                return
+        elif not taken:
+            self._end(CloseReason.SHORT_BODY)
+            return
+        self._services.counts[_HOT] += taken
+        self._moved(taken, count)
+
+    def _send_copied(self, file: OpenFile | None) -> None:
+        """Send what does not come from a descriptor: heads, delimiters, small objects."""
+        body = b""
+        if file is not None and file.content is not None:
+            body = file.content[self._position : self._stop]
+        try:
+            taken = self._sock.send(self._head + body)
+        except BlockingIOError:
+            self._wait_until_writable()
+            return
+        except OSError as error:
+            self._break_off(error)
+            return
+        self._taken += taken
+        of_body = max(0, taken - len(self._head))
+        self._head = self._head[taken:]
+        self._position += of_body
+        self._go_on(full=bool(self._head) or of_body < len(body))
+
+    def _moved(self, taken: int, count: int) -> None:
+        """The socket took `taken` of `count` bytes of the file."""
+        self._position += taken
+        self.from_file += taken
+        self._go_on(full=taken < count)
+
+    def _go_on(self, *, full: bool) -> None:
+        """Something was sent: end, wait for the socket if it is full, or go on in the next turn."""
+        if self._position == self._stop and not self._head:
+            self._load_segment()
+            if self._position == self._stop and not self._head:
+                self._end(None)
+                return
+        self._hold()
+        self._progressed = monotonic()
+        if full:
+            self._wait_until_writable()
+        elif not self._writing:
+            self._services.loop.call_soon(self._continue)
+
+    def _continue(self) -> None:
+        """Go on after the other connections had their turn."""
+        if self._held and not self._writing and not self._job:
+            self._step()
+
+    # -- waiting for the socket ------------------------------------------------------------------
+
+    def _hold(self) -> None:
+        """Keep the file over turns of the event loop, and have the client's pace watched."""
+        if self._held:
+            return
+        self._held = True
+        if self._file is not None:
+            self._services.catalogue.hold(self._file)
+        self._begin_window()
+        self._owner.response_waits()
+
+    def _begin_window(self) -> None:
+        """The client's rate is judged from here on."""
+        self._mark = self._taken
+        self._mark_time = self._progressed = monotonic()
+
+    def _wait_until_writable(self) -> None:
+        self._hold()
+        if not self._writing:
+            self._writing = True
+            self._services.loop.add_writer(self._sock, self._on_writable)
+
+    def _on_writable(self) -> None:
+        """The socket takes bytes again."""
+        if self._held and not self._job:
+            self._step()
+
+    def _stop_writing(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._services.loop.remove_writer(self._sock)
+
+    def judge(self, now: float) -> CloseReason | None:
+        """Is the client, or the disk, too slow? Asked at `next_look`."""
+        limits = self._services.limits
+        if now - self._progressed >= limits.stall_s:
+            return CloseReason.STORE_STALLED if self._job else CloseReason.STALL_TIMEOUT
+        elapsed = now - self._mark_time
+        if elapsed >= limits.stall_s:
+            if self._taken - self._mark < limits.min_bytes_per_s * elapsed:
+                return CloseReason.SLOW_READ
+            self._mark, self._mark_time = self._taken, now
+        return None
+
+    @property
+    def next_look(self) -> float:
+        """When `judge` has something to say again: a time of the monotonic clock."""
+        return self._progressed + self._services.limits.stall_s
+
+    # -- waiting for the disk --------------------------------------------------------------------
+
+    def _step_cold(self, file: OpenFile, count: int) -> None:
+        """Have a thread wait for the disk and send."""
+        self._hold()
+        if self._head and not self._send_head_alone():
+            return
+        self._stop_writing()
+        self._job = True
+        self._progressed = monotonic()
+        if self._cold_from < 0:
+            self._cold_from = self._position
+        self._services.counts[_COLD_READS] += 1
+        ahead = min(count + _AHEAD_BYTES, self._stop - self._position)
+        work = partial(
+            _read_and_send, self._services.sender, self._sock, file.descriptor,
+            self._position, count, ahead,
+        )  # fmt: skip
+        file.store.reads.submit(work, partial(self._cold_done, count))
+
+    def _send_head_alone(self) -> bool:
+        """Send the head plainly before the disk is asked (see `sending`); whether it went."""
+        try:
+            taken = self._sock.send(self._head)
+        except BlockingIOError:
+            taken = 0
+        except OSError as error:
+            self._break_off(error)
+            return False
+        self._taken += taken
+        self._head = self._head[taken:]
+        if self._head:
+            self._wait_until_writable()
+        return not self._head
+
+    def _cold_done(self, count: int, outcome: object) -> None:
+        """The thread is back: `outcome` is the number of bytes, or an error."""
+        self._job = False
+        if self._abandoned:
+            self._release()
+            self._sock.close()
+        elif isinstance(outcome, int):
+            if not outcome:
+                self._end(CloseReason.SHORT_BODY)
+                return
+            self._services.counts[_COLD] += outcome
+            self._taken += outcome
+            self._begin_window()  # the disk's time is not the client's slowness
+            self._moved(outcome, count)
+        elif isinstance(outcome, BlockingIOError):
+            self._wait_until_writable()
+        elif isinstance(outcome, OSError):
+            self._break_off(outcome)
+
+    # -- ending ----------------------------------------------------------------------------------
+
+    def _break_off(self, error: OSError) -> None:
+        """Sending failed: for the client's reasons, the machine's or the store's."""
+        if error.errno in _CLIENT_ERRORS:
+            self._end(CloseReason.CLIENT_GONE)
+        elif error.errno in _EXHAUSTED:
+            self._end(CloseReason.OVERLOAD)
+        elif self._file is None or isinstance(error, JobError):
+            _log.error("sending failed", exc_info=error)
+            self._end(CloseReason.INTERNAL)
+        else:
+            self._services.catalogue.fail(self._file.store, error, self._file.key, self._position)
+            self._end(CloseReason.IO_ERROR)
+
+    def _end(self, reason: CloseReason | None) -> None:
+        """Over: let go of everything, then tell the connection."""
+        self._stop_writing()
+        if self._held:
+            self._release()
+        self._file = None
+        self._owner.response_over(reason)
+
+    def _release(self) -> None:
+        """A response that spanned turns is over: the file may go, and pages that nobody shares."""
+        self._held = False
+        file = self._file
+        if file is None:
+            return
+        services = self._services
+        if self._cold_from >= 0:
+            services.catalogue.read_from_disk(
+                file, self._cold_from, self._position, services.cold_pages
+            )
+            self._cold_from = -1
+        services.catalogue.release(file)
+        self._file = None
+
+    def abandon(self) -> None:
+        """The connection is over: close its socket, at once or when the thread is back."""
+        self._stop_writing()
+        self._abandoned = True
+        if self._job:
+            with suppress(OSError):  # the client may have gone already
+                self._sock.shutdown(socket.SHUT_RDWR)
+            return
+        if self._held:
+            self._release()
+        self._sock.close()
+
+
+def _read_and_send(
+    sender: Sender, sock: socket.socket, file: int, position: int, count: int, ahead: int
+) -> int:
+    """Runs in a thread, which the disk may keep waiting."""
+    os.posix_fadvise(file, position, ahead, os.POSIX_FADV_WILLNEED)
+    return sender.send_cold(sock, file, position, count)

@@ -1,0 +1,301 @@
+"""One serving process: an event loop, its connections, and the supervisor's orders.
+
+The supervisor forks it and calls `run_worker`. Orders come as JSON datagrams over `channel`: which
+listeners to accept from, to drain, to reopen the log. The end of the channel means that the
+supervisor is gone; the worker then drains and ends, since nobody would replace or stop it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import secrets
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ocaserve.metrics import CounterSlot
+from ocaserve.protocol.head import HeadParser
+from ocaserve.protocol.planning import ResponsePolicy, plan_refusal
+from ocaserve.serving.access_log import AccessLog
+from ocaserve.serving.catalogue import TICK_S, Catalogue, Store
+from ocaserve.serving.closing import CloseReason
+from ocaserve.serving.connection import Connection
+from ocaserve.serving.counters import CLOSE_PLACES, GAUGE_PLACES, Count, Gauge
+from ocaserve.serving.deadlines import DeadlineWheel
+from ocaserve.serving.listener import Acceptor
+from ocaserve.serving.sending import system_sender
+from ocaserve.serving.services import Clock, Services, entry_formatter
+from ocaserve.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_MESSAGE_BYTES = 64 * 1024  # of one order; the longest lists a few hundred listeners
+_TICKS_PER_BEAT = 4  # a sign of life each second
+
+
+def run_worker(
+    settings: Settings,
+    listeners: Sequence[socket.socket],
+    slot: CounterSlot,
+    channel: socket.socket,
+    name: str,
+) -> int:
+    """Serve until told to drain; returns the exit status. `slot` is this worker's alone."""
+    loop = _new_loop(settings.serve.loop)
+    try:
+        worker = Worker(settings, listeners, slot, channel, name, loop)
+    except OSError as error:
+        _log.error("%s cannot start: %s", name, error)
+        return 1
+    worker.start()
+    gc.collect()
+    gc.freeze()  # what exists now lives as long as the worker: no collection need look at it
+    loop.run_forever()
+    worker.finish()
+    return 0
+
+
+def _new_loop(choice: str) -> asyncio.AbstractEventLoop:
+    """uvloop's or asyncio's event loop; "auto" takes uvloop where it can be imported."""
+    if choice != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if choice == "uvloop":
+                raise
+        else:
+            loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+            return loop
+    return asyncio.new_event_loop()
+
+
+class Worker:
+    """The parts of a worker, put together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: Sequence[socket.socket],
+        slot: CounterSlot,
+        channel: socket.socket,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        serve = settings.serve
+        limits = serve.limits
+        self._name = name
+        self._loop = loop
+        self._limits = limits
+        self._counts = slot.values
+        self._channel = channel
+        self._connections: set[Connection] = set()
+        self._per_address: Counter[bytes] = Counter()
+        self._ticks = 0
+        self._tick_due = 0.0
+        self._dropped_lines = 0
+        self._acceptor = Acceptor(loop, listeners, self._admit, self._count_accept_error)
+        policy = ResponsePolicy(cache_control=serve.cache_control, cors_origin=serve.cors_origin)
+        stores = [Store(store.path, loop, serve.io_threads) for store in settings.store]
+        catalogue = Catalogue(
+            loop, stores, policy,
+            open_files=serve.open_files,
+            small_object_bytes=serve.small_object_bytes,
+            notify=self._store_changed,
+        )  # fmt: skip
+        log = None
+        if serve.access_log != "off":
+            log = AccessLog(serve.access_log, loop, self._log_failed)
+        self._services = Services(
+            loop=loop,
+            limits=limits,
+            policy=policy,
+            parser=HeadParser(limits.head_bytes, limits.header_count, limits.target_bytes),
+            catalogue=catalogue,
+            sender=system_sender(),
+            wheel=DeadlineWheel(),
+            clock=Clock(serve.access_log_format),
+            counts=slot.values,
+            log=log,
+            format_entry=entry_formatter(serve.access_log_format),
+            step_bytes=serve.step_bytes,
+            cold_pages=serve.cold_pages,
+            boundary=secrets.token_hex(16).encode(),
+            on_close=self._connection_closed,
+            on_store_error=self._exhausted,
+        )
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take orders; report ready."""
+        loop = self._loop
+        self._channel.setblocking(False)
+        loop.add_reader(self._channel, self._on_order)
+        loop.add_signal_handler(signal.SIGTERM, self._drain, 30.0)
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(ignored, signal.SIG_IGN)  # a terminal sends them to the whole group
+        self._tick_due = loop.time() + TICK_S
+        loop.call_at(self._tick_due, self._tick)
+        self._tell("ready")
+
+    def finish(self) -> None:
+        """The loop has stopped: write the last lines."""
+        if self._services.log is not None:
+            self._services.log.flush_now()
+
+    def _tell(self, fact: str) -> None:
+        try:
+            self._channel.send(json.dumps({"is": fact}).encode())
+        except BlockingIOError:
+            _log.warning("%s: the supervisor takes no messages", self._name)
+        except OSError:  # it is gone; the end of the channel is dealt with in _on_order
+            return
+
+    def _on_order(self) -> None:
+        try:
+            message = self._channel.recv(_MESSAGE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            message = b""
+        if not message:
+            self._loop.remove_reader(self._channel)
+            self._drain(30.0)
+            return
+        self._obey(json.loads(message))
+
+    def _obey(self, order: dict[str, Any]) -> None:
+        match order["do"]:
+            case "accept":
+                if not self._services.draining:
+                    self._acceptor.accept_from(order["listeners"])
+            case "drain":
+                self._drain(float(order["deadline_s"]))
+            case "reopen_logs":
+                if self._services.log is not None:
+                    self._services.log.reopen()
+            case unknown:
+                _log.error("%s: unknown order %r", self._name, unknown)
+
+    def _drain(self, deadline_s: float) -> None:
+        """Accept no more, let responses end, then stop; what is left at the deadline is cut."""
+        if self._services.draining:
+            return
+        self._services.draining = True
+        self._acceptor.accept_from(())
+        now = time.monotonic()
+        for connection in list(self._connections):
+            connection.drain(now)
+        self._loop.call_later(deadline_s, self._cut)
+        self._stop_if_empty()
+
+    def _cut(self) -> None:
+        for connection in list(self._connections):
+            connection.close(CloseReason.DRAIN_DEADLINE)
+
+    def _stop_if_empty(self) -> None:
+        if self._services.draining and not self._connections:
+            self._tell("drained")
+            self._loop.stop()
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Four times a second: the clock, the deadlines, the catalogue, the log, a sign of life."""
+        loop = self._loop
+        services = self._services
+        now = loop.time()
+        lag = now - self._tick_due
+        self._tick_due = now + TICK_S
+        loop.call_at(self._tick_due, self._tick)
+        services.clock.update(time.time())
+        services.wheel.sweep(time.monotonic())
+        services.catalogue.tick_once()
+        self._ticks += 1
+        self._show_gauges(lag)
+        if self._ticks % _TICKS_PER_BEAT == 0:
+            self._tell("beat")
+            if services.log is not None:
+                services.log.flush()
+
+    def _show_gauges(self, lag: float) -> None:
+        counts = self._counts
+        catalogue = self._services.catalogue
+        counts[Count.FILES_REPLACED] += catalogue.replaced
+        catalogue.replaced = 0
+        counts[GAUGE_PLACES[Gauge.OPEN_FILES]] = len(catalogue)
+        counts[GAUGE_PLACES[Gauge.LOOP_LAG_US]] = max(0, int(lag * 1e6))
+        log = self._services.log
+        if log is not None:
+            counts[Count.LOG_LINES] += log.taken
+            counts[Count.LOG_LINES_DROPPED] += log.dropped
+            log.taken = log.dropped = 0
+
+    # -- connections -----------------------------------------------------------------------------
+
+    def _admit(self, sock: socket.socket, address: bytes) -> None:
+        counts = self._counts
+        counts[Count.ACCEPTED] += 1
+        limits = self._limits
+        if len(self._connections) >= limits.connections:
+            self._turn_away(sock, CloseReason.OVERLOAD)
+            return
+        if 0 < limits.connections_per_address <= self._per_address[address]:
+            self._turn_away(sock, CloseReason.ADDRESS_LIMIT)
+            return
+        self._per_address[address] += 1
+        self._connections.add(Connection(self._services, sock, address))
+        counts[GAUGE_PLACES[Gauge.CONNECTIONS]] = len(self._connections)
+
+    def _turn_away(self, sock: socket.socket, reason: CloseReason) -> None:
+        self._counts[CLOSE_PLACES[reason]] += 1
+        services = self._services
+        plan = plan_refusal(
+            503, services.policy, services.clock.http_date, keep_alive=False, request=None
+        )
+        try:
+            sock.send(plan.head)
+        except OSError:  # it has gone already; it would have been sent away in any case
+            pass
+        finally:
+            sock.close()
+
+    def _connection_closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        address = connection.address
+        self._per_address[address] -= 1
+        if not self._per_address[address]:
+            del self._per_address[address]
+        self._counts[GAUGE_PLACES[Gauge.CONNECTIONS]] = len(self._connections)
+        self._stop_if_empty()
+
+    def _count_accept_error(self) -> None:
+        self._counts[Count.ACCEPT_ERRORS] += 1
+
+    # -- what goes wrong -------------------------------------------------------------------------
+
+    def _store_changed(self, store: Store) -> None:
+        failed = sum(store.failure is not None for store in self._services.catalogue.stores)
+        self._counts[GAUGE_PLACES[Gauge.STORES_FAILED]] = failed
+        failure = store.failure
+        if failure is None:
+            _log.warning("store %s: readable again", store.path)
+            return
+        self._counts[Count.STORE_ERRORS] += 1
+        key = failure.key.decode("utf-8", "backslashreplace")
+        _log.error(
+            "store %s: failed: %s, at byte %d of %s",
+            store.path, failure.error.strerror, failure.offset, key,
+        )  # fmt: skip
+
+    def _exhausted(self, error: OSError) -> None:
+        _log.error("a file could not be opened: %s", error.strerror or error)
+
+    def _log_failed(self, error: OSError) -> None:
+        _log.error("access log: %s: lines are lost and counted", error.strerror)

@@ -1,0 +1,105 @@
+"""Residency: what mincore says, what is remembered of it, and who is told the truth."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocaserve.serving.residency import FRESH_TICKS, WINDOW_BITS, Residency, tells_truth
+
+WINDOW = 1 << WINDOW_BITS
+SIZE = 4 * WINDOW + 5000
+NOW = 100
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    path = tmp_path / "object"
+    path.write_bytes(b"x" * SIZE)
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.fixture
+def residency(file: int) -> Iterator[Residency]:
+    residency = Residency(file, SIZE)
+    yield residency
+    residency.close()
+
+
+def evict(file: int, start: int = 0, length: int = 0) -> None:
+    os.posix_fadvise(file, start, length, os.POSIX_FADV_DONTNEED)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [
+        pytest.param(0, 1, id="first_byte"),
+        pytest.param(SIZE - 1, SIZE, id="last_byte"),
+        pytest.param(0, SIZE, id="whole_file"),
+        pytest.param(WINDOW - 1, WINDOW + 1, id="across_windows"),
+    ],
+)
+def test_cached_file_is_resident(residency: Residency, start: int, stop: int) -> None:
+    assert residency.is_resident(start, stop, NOW)
+
+
+def test_evicted_file_is_not(residency: Residency, file: int) -> None:
+    evict(file)
+    assert not residency.is_resident(0, SIZE, NOW)
+    assert not residency.is_resident(SIZE - 1, SIZE, NOW)
+
+
+def test_hole_makes_only_its_own_range_cold(residency: Residency, file: int) -> None:
+    evict(file, WINDOW + 8192, 8192)
+    assert residency.is_resident(0, WINDOW, NOW)
+    assert not residency.is_resident(0, 2 * WINDOW, NOW)
+    assert residency.is_resident(WINDOW, WINDOW + 8192, NOW)
+    assert not residency.is_resident(WINDOW + 8192, WINDOW + 8193, NOW)
+    assert residency.is_resident(WINDOW + 16384, 2 * WINDOW, NOW)
+
+
+def test_answer_is_kept_for_a_second_and_no_longer(residency: Residency, file: int) -> None:
+    assert residency.is_resident(0, WINDOW, NOW)
+    evict(file)
+    assert residency.is_resident(0, WINDOW, NOW + FRESH_TICKS - 1)
+    assert not residency.is_resident(0, WINDOW, NOW + FRESH_TICKS)
+
+
+def test_asking_reads_nothing(residency: Residency, file: int) -> None:
+    evict(file)
+    for _ in range(3):
+        assert not residency.is_resident(0, SIZE, NOW)
+
+
+def test_owner_is_told_the_truth(file: int) -> None:
+    assert tells_truth(file, os.fstat(file))
+
+
+@pytest.mark.parametrize(
+    ("mode", "truthful"),
+    [pytest.param(0o644, False, id="reader"), pytest.param(0o666, True, id="writer")],
+)
+def test_stranger_is_told_the_truth_only_if_it_may_write(
+    tmp_path: Path, mode: int, truthful: bool
+) -> None:
+    """Forked, because it gives up root; where the tests run unprivileged the owner is a stranger."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    path = tmp_path / "object"
+    path.write_bytes(b"x" * 8192)
+    path.chmod(mode)
+    descriptor = os.open(path, os.O_RDONLY)
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    child = os.fork()
+    if not child:
+        os.setresuid(65534, 65534, 65534)
+        os._exit(int(tells_truth(descriptor, os.fstat(descriptor))))
+    os.close(descriptor)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == int(truthful)
