@@ -51,9 +51,7 @@ def test_plain_files_open(opener: Opener, store: int, path: bytes, content: byte
     "path",
     [b"outside", b"absolute", b"folder_out/secret", b"missing", b"top.mp4/below", b"a/missing/c"],
 )
-def test_what_is_not_below_the_store_does_not_open(
-    opener: Opener, store: int, path: bytes
-) -> None:
+def test_what_is_not_below_the_store_does_not_open(opener: Opener, store: int, path: bytes) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError):  # noqa: PT011 - which error differs between the openers
         opener(store, path)

@@ -56,7 +56,10 @@ def test_evicted_file_is_not(residency: Residency, file: int) -> None:
 
 
 def test_hole_makes_only_its_own_range_cold(residency: Residency, file: int) -> None:
-    evict(file, WINDOW + 8192, 8192)
+    evict(file)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)  # no read-ahead: the hole stays one
+    os.pread(file, WINDOW + 8192, 0)
+    os.pread(file, WINDOW - 16384, WINDOW + 16384)
     assert residency.is_resident(0, WINDOW, NOW)
     assert not residency.is_resident(0, 2 * WINDOW, NOW)
     assert residency.is_resident(WINDOW, WINDOW + 8192, NOW)
@@ -88,7 +91,7 @@ def test_owner_is_told_the_truth(file: int) -> None:
 def test_stranger_is_told_the_truth_only_if_it_may_write(
     tmp_path: Path, mode: int, truthful: bool
 ) -> None:
-    """Forked, because it gives up root; where the tests run unprivileged the owner is a stranger."""
+    """Asked in a child process, because it has to give up being root."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     path = tmp_path / "object"
