@@ -53,7 +53,8 @@ _ABSENT = frozenset(
     }
 )  # fmt: skip
 """What a look-up may meet that says "no such object" and nothing about the disk. EXDEV: a link
-leads out of the store. EAGAIN: the path changed while it was resolved. ENXIO: a socket or device file."""
+leads out of the store. EAGAIN: the path changed while it was resolved. ENXIO: it is a socket or
+device."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Errors of the process or the machine, which say nothing about the disk either."""
