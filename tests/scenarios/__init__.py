@@ -1,0 +1,1 @@
+"""Short plays with the real program, real sockets and real clients."""
