@@ -156,6 +156,10 @@ class Wire:
         """Read until the server closes. Raises ConnectionResetError when it resets instead."""
         while self._receive():
             pass
+        return self.read_unread()
+
+    def read_unread(self) -> bytes:
+        """What was received and not taken yet, for instance the part of a body that was cut."""
         taken = bytes(self._unread)
         self._unread.clear()
         return taken

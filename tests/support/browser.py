@@ -1,0 +1,77 @@
+"""Headless Chromium, driven over the W3C WebDriver protocol by the standard library alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_STARTED = "was started successfully on port "
+_SCRIPT_MS = 60_000
+
+
+class Browser:
+    """One window. Its methods raise RuntimeError with what the browser says."""
+
+    def __init__(self, port: int, profile: Path) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port)
+        options = {
+            "args": [
+                "--headless=new",
+                "--no-sandbox",  # tests may run as root, for whom Chromium has no sandbox
+                "--disable-gpu",
+                "--disable-dev-shm-usage",  # containers have little of it
+                "--autoplay-policy=no-user-gesture-required",
+                f"--user-data-dir={profile}",
+            ]
+        }
+        wanted = {
+            "browserName": "chrome",
+            "goog:chromeOptions": options,
+            "timeouts": {"script": _SCRIPT_MS},
+        }
+        answer = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+        self._session = f"/session/{answer['sessionId']}"
+
+    def open(self, url: str) -> None:
+        """Go to a page and wait until it is loaded."""
+        self._ask("POST", f"{self._session}/url", {"url": url})
+
+    def run(self, script: str, *arguments: object) -> Any:
+        """Run a script; returns what it gives to its last argument, a function."""
+        asked = {"script": script, "args": list(arguments)}
+        return self._ask("POST", f"{self._session}/execute/async", asked)
+
+    def close(self) -> None:
+        self._ask("DELETE", self._session, {})
+        self._connection.close()
+
+    def _ask(self, method: str, path: str, body: Mapping[str, object]) -> Any:
+        self._connection.request(method, path, json.dumps(body))
+        value = json.loads(self._connection.getresponse().read())["value"]
+        if isinstance(value, dict) and "error" in value:
+            raise RuntimeError(f"{value['error']}: {value['message']}")
+        return value
+
+
+@contextmanager
+def browser(profile: Path) -> Iterator[Browser]:
+    """A browser with a fresh profile in a folder; ended at the end."""
+    driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    try:
+        started = next(line for line in driver.stdout if _STARTED in line)
+        window = Browser(int(started.split(_STARTED)[1].strip(" .\n")), profile)
+        try:
+            window.open("about:blank")  # the page it starts with takes no scripts from outside
+            yield window
+        finally:
+            window.close()
+    finally:
+        driver.terminate()
+        driver.wait()
+        driver.stdout.close()

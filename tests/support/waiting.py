@@ -1,0 +1,21 @@
+"""Waiting for what other processes do, when they cannot say that they have done it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Seen = TypeVar("Seen")
+
+_LOOK_AGAIN_S = 0.02
+
+
+def eventually(look: Callable[[], Seen | None], what: str, *, timeout_s: float = 15) -> Seen:
+    """Return the first true value of `look`. Raises TimeoutError, which names `what`."""
+    deadline = time.monotonic() + timeout_s
+    while not (seen := look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not in {timeout_s} s; last seen: {seen!r}")
+        time.sleep(_LOOK_AGAIN_S)
+    return seen
