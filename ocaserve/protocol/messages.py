@@ -26,9 +26,11 @@ class RequestRefused(Exception):  # noqa: N818 - named for the fact, as RFC 9110
         self.close = close
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Fields:
     """The header fields of one request that the appliance acts on, all but `Range`.
+
+    Compared and hashed by identity: equal blocks of a client's requests share one instance.
 
     `Range` stands apart (`Request.range`) because it is the one field that differs between a
     client's requests: all others can be parsed once and kept (see `head`).
@@ -38,6 +40,7 @@ class Fields:
     close: bool = False  # Connection: close
     keep_alive: bool = False  # Connection: keep-alive, which HTTP/1.0 clients must ask for
     has_body: bool = False  # Content-Length above 0, or Transfer-Encoding
+    has_transfer_encoding: bool = False
     if_match: bytes | None = None
     if_none_match: bytes | None = None
     if_modified_since: bytes | None = None

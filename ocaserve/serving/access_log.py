@@ -14,26 +14,14 @@ import re
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
 
 from ocaserve.protocol.messages import Request
 from ocaserve.serving.pool import IoPool
 
 _BATCH_LINES = 2_000  # handed over at once: about 400 kB, a millisecond of writing
 _MOST_PENDING = 20  # batches waiting for the disk; beyond it lines are dropped
+_QUOTE, _BACKSLASH = b'"\\'  # numbers: looking for bytes would try them as a number first, and fail
 _UNSAFE = re.compile(rb'[^\x20-\x7e]|["\\]')
-
-
-class Entry(NamedTuple):
-    """What is known of a response when it is over."""
-
-    address: bytes
-    request: Request | None  # None: no request could be made of what was received
-    received: bytes  # the first line of it, for that case
-    status: int
-    sent: int  # bytes of body
-    duration_s: float
-    note: str  # why it ended early, or why it was refused; empty for a whole response
 
 
 @lru_cache(maxsize=4096)
@@ -49,28 +37,38 @@ def _json_text(value: bytes | None) -> str:
     return json.dumps(None if value is None else value.decode("latin-1"))
 
 
-def format_combined(entry: Entry, when: bytes) -> bytes:
-    """The combined log format; `when` is the local time as it stands between the brackets."""
-    request = entry.request
+def format_combined(
+    when: bytes, address: bytes, request: Request | None, received: bytes,
+    status: int, sent: int, duration_s: float, note: str,
+) -> bytes:  # fmt: skip
+    """A line of the combined log format.
+
+    when: local time as it stands between the brackets. received: the first line of what came, where
+    no request could be made of it. sent: bytes of body. duration_s and note are not in this format.
+    """
     if request is None:
         return b'%b - - [%b] "%b" %d %d "-" "-"\n' % (
-            entry.address, when, _escaped(entry.received), entry.status, entry.sent,
+            address, when, _escaped(received), status, sent,
         )  # fmt: skip
-    target = request.target
-    if b'"' in target or b"\\" in target:
+    method, target, minor, fields, _ = request
+    if _QUOTE in target or _BACKSLASH in target:
         target = _escaped(target)
-    fields = request.fields
     return b'%b - - [%b] "%b %b HTTP/1.%d" %d %d "%b" "%b"\n' % (
-        entry.address, when, request.method, target, request.minor, entry.status, entry.sent,
+        address, when, method, target, minor, status, sent,
         _escaped(fields.referer), _escaped(fields.user_agent),
     )  # fmt: skip
 
 
-def format_json(entry: Entry, when: bytes) -> bytes:
-    """One JSON object a line; `when` is RFC 3339 UTC time."""
-    request = entry.request
+def format_json(
+    when: bytes, address: bytes, request: Request | None, received: bytes,
+    status: int, sent: int, duration_s: float, note: str,
+) -> bytes:  # fmt: skip
+    """One JSON object a line, with what `format_combined` gets and the request's range.
+
+    when: RFC 3339 UTC time. note: why the response ended early or was refused; null if neither.
+    """
     if request is None:
-        said = f'"request":{json.dumps(entry.received.decode("latin-1"))}'
+        said = f'"request":{_json_text(received)}'
     else:
         fields = request.fields
         said = (
@@ -80,10 +78,13 @@ def format_json(entry: Entry, when: bytes) -> bytes:
             f'"referer":{_json_text(fields.referer)},"user_agent":{_json_text(fields.user_agent)}'
         )
     return (
-        f'{{"time":"{when.decode()}","address":"{entry.address.decode()}",{said},'
-        f'"status":{entry.status},"bytes":{entry.sent},"duration_s":{entry.duration_s:.6f},'
-        f'"note":{json.dumps(entry.note or None)}}}\n'
+        f'{{"time":"{when.decode()}","address":"{address.decode()}",{said},'
+        f'"status":{status},"bytes":{sent},"duration_s":{duration_s:.6f},'
+        f'"note":{json.dumps(note or None)}}}\n'
     ).encode()
+
+
+Formatter = Callable[[bytes, bytes, Request | None, bytes, int, int, float, str], bytes]
 
 
 class AccessLog:

@@ -21,14 +21,13 @@ from ocaserve.protocol.exchange import Event, State, next_state
 from ocaserve.protocol.messages import Request, RequestRefused, ResponsePlan
 from ocaserve.protocol.planning import check_request, plan_options, plan_refusal, plan_response
 from ocaserve.protocol.target import parse_target
-from ocaserve.serving.access_log import Entry
 from ocaserve.serving.catalogue import OpenFile
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import CLOSE_PLACES, Count
 from ocaserve.serving.services import Services
 from ocaserve.serving.transfer import Transfer
 
-RECEIVE_BYTES = 16 * 1024  # several pipelined heads; a head alone is rarely over 1 KiB
+RECEIVE_BYTES = 4 * 1024  # a few pipelined heads; a head alone is rarely over 1 KiB
 _LOGGED_LINE_BYTES = 256  # of what was received, when no request could be made of it
 
 _REQUESTS = int(Count.REQUESTS)
@@ -203,7 +202,9 @@ class Connection:
             request, file.representation, services.policy,
             clock.http_date, clock.epoch, services.boundary,
         )  # fmt: skip
-        self._start(plan, file)
+        self.state = State.SENDING
+        if self._transfer.send_at_once(plan, file):
+            self._finish(plan)
 
     def _refuse(self, refusal: RequestRefused, reason: CloseReason = CloseReason.REFUSED) -> None:
         """Answer without a representation; `reason` is why the connection closes, if it must."""
@@ -227,10 +228,13 @@ class Connection:
         self._set_deadline(self._transfer.next_look)
 
     def response_over(self, reason: CloseReason | None) -> None:
-        if reason is not None:
+        if reason is None:
+            self._finish(self._transfer.plan)
+        else:
             self.close(reason)
-            return
-        plan = self._transfer.plan
+
+    def _finish(self, plan: ResponsePlan) -> None:
+        """The response is whole."""
         request = self._request
         head_only = request is not None and request.method == b"HEAD"
         now = self._account(plan.status, 0 if head_only else plan.length)
@@ -265,9 +269,12 @@ class Connection:
             line = b""
             if request is None:
                 line = self._buffer[:_LOGGED_LINE_BYTES].partition(b"\r\n")[0]
-            duration_s = now - self._began
-            entry = Entry(self.address, request, line, status, sent, duration_s, self._note)
-            log.write(services.format_entry(entry, services.clock.log_time))
+            log.write(
+                services.format_entry(
+                    services.clock.log_time, self.address, request, line,
+                    status, sent, now - self._began, self._note,
+                )
+            )  # fmt: skip
         self._note = ""
         return now
 

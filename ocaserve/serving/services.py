@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ocaserve.protocol.dates import format_http_date
 from ocaserve.protocol.head import HeadParser
 from ocaserve.protocol.planning import ResponsePolicy
-from ocaserve.serving.access_log import AccessLog, Entry, format_combined, format_json
+from ocaserve.serving.access_log import AccessLog, Formatter, format_combined, format_json
 from ocaserve.serving.catalogue import Catalogue
 from ocaserve.serving.deadlines import DeadlineWheel
 from ocaserve.serving.sending import Sender
@@ -58,7 +58,7 @@ class Services:
     clock: Clock
     counts: memoryview
     log: AccessLog | None
-    format_entry: Callable[[Entry, bytes], bytes]
+    format_entry: Formatter
     step_bytes: int
     cold_pages: str
     boundary: bytes  # of multipart answers: random, so that no content can hold it
@@ -68,6 +68,6 @@ class Services:
     drain_idle_s: float = field(default=1.0)
 
 
-def entry_formatter(log_format: str) -> Callable[[Entry, bytes], bytes]:
+def entry_formatter(log_format: str) -> Formatter:
     """The function that writes a line of the access log in this format."""
     return format_json if log_format == "json" else format_combined

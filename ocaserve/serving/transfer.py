@@ -114,13 +114,52 @@ class Transfer:
         self._taken = self.from_file = 0
 
     def begin(self, plan: ResponsePlan, file: OpenFile | None) -> None:
-        """Send `plan`, whose ranges are of `file`."""
+        """Send `plan`, whose ranges are of `file`. The owner hears how it ended."""
         self.plan = plan
         self._file = file
         self._head = plan.head
         self._taken = self.from_file = self._next = self._position = self._stop = 0
         self._load_segment()
         self._step()
+
+    def send_at_once(self, plan: ResponsePlan, file: OpenFile) -> bool:
+        """Send a plan of one resident range, if the socket takes it whole.
+
+        Says whether it did; if not, the response is under way or over, as after `begin`. Nearly all
+        responses end here. `begin` would do the same for two microseconds more (measured, of about
+        twenty for 64 KiB), because it has to be ready for everything.
+        """
+        services = self._services
+        segments = plan.segments
+        residency = file.residency
+        if len(segments) != 1 or residency is None or file.content is not None:
+            self.begin(plan, file)
+            return False
+        position, stop = segments[0]
+        count = stop - position
+        if count > services.step_bytes or not residency.is_resident(
+            position, stop, services.catalogue.tick
+        ):
+            self.begin(plan, file)
+            return False
+        head = plan.head
+        try:
+            taken = services.sender.send(self._sock, head, file.descriptor, position, count)
+        except OSError:  # `begin` meets it again and knows what to do
+            self.begin(plan, file)
+            return False
+        self.plan = plan
+        if taken == len(head) + count:
+            self.from_file = count
+            services.counts[_HOT] += count
+            return True
+        self._file = file
+        self._head = head
+        self._position, self._stop = position, stop
+        self._next = 1
+        self._taken = self.from_file = 0
+        self._sent_hot(taken, count)
+        return False
 
     def _load_segment(self) -> None:
         """Go on to the next range; bytes that stand before it join the head."""
@@ -148,13 +187,9 @@ class Transfer:
             return
         count = min(count, services.step_bytes)
         sender = services.sender
-        if sender.asks_residency:
-            residency = file.residency
-            if residency is None or not residency.is_resident(
-                self._position, self._position + count, services.catalogue.tick
-            ):
-                self._step_cold(file, count)
-                return
+        if sender.asks_residency and not self._is_resident(file, count):
+            self._step_cold(file, count)
+            return
         try:
             taken = sender.send(self._sock, self._head, file.descriptor, self._position, count)
         except BlockingIOError:
@@ -165,6 +200,13 @@ class Transfer:
             self._break_off(error)
         else:
             self._sent_hot(taken, count)
+
+    def _is_resident(self, file: OpenFile, count: int) -> bool:
+        residency = file.residency
+        position = self._position
+        return residency is not None and residency.is_resident(
+            position, position + count, self._services.catalogue.tick
+        )
 
     def _sent_hot(self, taken: int, count: int) -> None:
         """The socket took `taken` bytes of the head and of `count` bytes of the file."""
@@ -289,12 +331,15 @@ class Transfer:
         if self._cold_from < 0:
             self._cold_from = self._position
         self._services.counts[_COLD_READS] += 1
-        ahead = min(count + _AHEAD_BYTES, self._stop - self._position)
         work = partial(
             _read_and_send, self._services.sender, self._sock, file.descriptor,
-            self._position, count, ahead,
+            self._position, count, self._ahead(count),
         )  # fmt: skip
         file.store.reads.submit(work, partial(self._cold_done, count))
+
+    def _ahead(self, count: int) -> int:
+        """How many bytes the disk should be asked for when `count` are waited for."""
+        return min(count + _AHEAD_BYTES, self._stop - self._position)
 
     def _send_head_alone(self) -> bool:
         """Send the head plainly before the disk is asked (see `sending`); whether it went."""

@@ -1,0 +1,120 @@
+"""Byte ranges (RFC 9110 section 14): from the wire to half-open positions, and back.
+
+Decisions, each allowed by the RFC:
+
+* What is malformed, or of another unit, is ignored (section 14.2): the client gets all of the
+  object, which every player can use; an error stops some of them.
+* More than `MAX_RANGES`, or more bytes asked than the object has, is an attack or a mistake
+  (section 14.2, last paragraph but one; CVE-2011-3192): ignored.
+* Ranges that overlap or touch are joined, and the parts are sent in the order in which the client
+  first asked for each (section 15.3.7.2 allows both). Joining is by sorting, not by comparing each
+  with each (CVE-2025-62727).
+* Positions have at most 19 digits: no file is larger, and no arithmetic on them can be made slow
+  (CVE-2017-7529 was one on a huge suffix).
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from ocaserve.protocol.messages import ByteRange
+
+MAX_RANGES = 16  # players ask for one, PDF readers for a few; every part costs a system call
+
+_SPEC = rb"(?:[0-9]{1,19}-[0-9]{0,19}|-[0-9]{1,19})"
+_MAX_DIGITS = 19
+# The quantifiers of white space are possessive: otherwise a value that is nearly right could be
+# tried in exponentially many ways.
+_SET = re.compile(
+    rb"bytes=[ \t]*+(?:,[ \t]*+)*+" + _SPEC + rb"(?:[ \t]*+,[ \t]*+(?:" + _SPEC + rb")?+)*+[ \t]*+",
+    re.IGNORECASE,
+)
+_SPECS = re.compile(rb"([0-9]*)-([0-9]*)")
+
+
+class Verdict(Enum):
+    """A Range field that names no part to send."""
+
+    IGNORED = "ignored"
+    UNSATISFIABLE = "unsatisfiable"
+
+
+IGNORED = Verdict.IGNORED
+UNSATISFIABLE = Verdict.UNSATISFIABLE
+
+
+def parse_range(value: bytes, size: int) -> tuple[ByteRange, ...] | Verdict:
+    """The parts of an object of `size` bytes that a Range field asks for; never empty.
+
+    All lie within the object and do not overlap. UNSATISFIABLE: well formed, but no part of the
+    object is meant. IGNORED: answer as if there were no Range.
+    """
+    first, _, last = value[6:].partition(b"-")
+    if (
+        value.startswith(b"bytes=")
+        and first.isdigit()
+        and last.isdigit()
+        and len(first) <= _MAX_DIGITS >= len(last)
+    ):  # nearly every request: "bytes=a-b"
+        return _parse_simple(int(first), int(last) + 1, size)
+    if _SET.fullmatch(value) is None:
+        return IGNORED
+    return _parse_set(value, size)
+
+
+def _parse_simple(start: int, stop: int, size: int) -> tuple[ByteRange, ...] | Verdict:
+    if stop <= start:
+        return IGNORED  # section 14.1.1: such a range is invalid
+    if start >= size:
+        return UNSATISFIABLE
+    # tuple.__new__ makes the same value in a third of the time; it is made for every request.
+    return (tuple.__new__(ByteRange, (start, min(size, stop))),)
+
+
+def _parse_set(value: bytes, size: int) -> tuple[ByteRange, ...] | Verdict:
+    specs = _SPECS.findall(value)
+    if len(specs) > MAX_RANGES:
+        return IGNORED
+    parts = []
+    for first, last in specs:
+        if first and last and int(last) < int(first):
+            return IGNORED
+        part = _locate(first, last, size)
+        if part.start < part.stop:
+            parts.append(part)
+    if not parts:
+        return UNSATISFIABLE
+    if sum(part.stop - part.start for part in parts) > size:
+        return IGNORED
+    return _join(parts)
+
+
+def _locate(first: bytes, last: bytes, size: int) -> ByteRange:
+    """One range-spec as positions, clamped to the object; empty if it lies beyond."""
+    if not first:
+        return ByteRange(max(0, size - int(last)), size)
+    return ByteRange(int(first), min(int(last) + 1, size) if last else size)
+
+
+def _join(parts: list[ByteRange]) -> tuple[ByteRange, ...]:
+    """Join what overlaps or touches; each result stands where the first of its parts stood."""
+    joined: list[tuple[int, ByteRange]] = []
+    for place, part in sorted(enumerate(parts), key=lambda item: item[1].start):
+        if joined and part.start <= joined[-1][1].stop:
+            first_place, before = joined[-1]
+            stop = max(before.stop, part.stop)
+            joined[-1] = (min(first_place, place), ByteRange(before.start, stop))
+        else:
+            joined.append((place, part))
+    return tuple(part for _, part in sorted(joined))
+
+
+def content_range(part: ByteRange, size: int) -> bytes:
+    """The value of Content-Range for a part (section 14.4)."""
+    return b"bytes %d-%d/%d" % (part.start, part.stop - 1, size)
+
+
+def unsatisfied_range(size: int) -> bytes:
+    """The value of Content-Range that a 416 carries (section 15.5.17)."""
+    return b"bytes */%d" % size
