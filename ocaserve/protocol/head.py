@@ -10,7 +10,7 @@ Range, If-Range and the dates may stand once. Doubled, a Range is ignored as sec
 
 A client sends the same header fields again and again; only the request line and Range differ. So
 the parser keeps what it made of request lines and of blocks of fields (without their Range line),
-by their exact bytes: parsing a head that repeats takes a third of the time (measured: 1.3 against 4.5
+by their exact bytes: a head that repeats takes a third of the time (measured: 1.3 against 4.5
 microseconds for ten fields). What is kept has passed every check, and equal bytes mean the same.
 """
 

@@ -460,7 +460,10 @@ class Catalogue:
             advise = partial(
                 os.posix_fadvise, file.descriptor, start, stop - start, os.POSIX_FADV_DONTNEED
             )
-            file.store.reads.submit(advise, lambda _, file=file: self.release(file))
+            file.store.reads.submit(advise, partial(self._forgotten, file))
+
+    def _forgotten(self, file: OpenFile, _: object) -> None:
+        self.release(file)
 
 
 def _ignore(_: object) -> None:

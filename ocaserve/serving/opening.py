@@ -22,13 +22,7 @@ _FREEBSD_RESOLVE_BENEATH = 0x00800000  # O_RESOLVE_BENEATH, open(2), FreeBSD 13
 Opener = Callable[[int, bytes], int]
 
 
-class _OpenHow(ctypes.Structure):
-    _fields_ = (
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    )
-
+_OpenHow = ctypes.c_uint64 * 3  # struct open_how: flags, mode, resolve
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _how = _OpenHow(_FLAGS, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)

@@ -257,7 +257,7 @@ class Worker:
         self._counts[CLOSE_PLACES[reason]] += 1
         services = self._services
         plan = plan_refusal(
-            503, services.policy, services.clock.http_date, keep_alive=False, request=None
+            503, services.policy, services.clock.http_date, request=None, close=True
         )
         try:
             sock.send(plan.head)

@@ -1,0 +1,5 @@
+"""`python -m ocaserve`."""
+
+from ocaserve.cli import main
+
+main(prog_name="ocaserve")

@@ -1,0 +1,65 @@
+"""Addresses as they stand in settings: "127.0.0.1:8080", "[::]:80", "unix:/run/x.sock"."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from dataclasses import dataclass
+
+_MOST_PATH_BYTES = 103  # sun_path is 104 bytes on FreeBSD, 108 on Linux, with its closing zero
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. `path` is empty for TCP; host and port mean nothing for a local socket."""
+
+    host: str = ""
+    port: int = -1
+    path: str = ""
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        if self.path:
+            return socket.AF_UNIX
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+    @property
+    def name(self) -> str | tuple[str, int]:
+        """As bind() takes it."""
+        return self.path or (self.host, self.port)
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """Raises ValueError, which says what is allowed."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path.startswith("/") or len(os.fsencode(path)) > _MOST_PATH_BYTES:
+            raise ValueError(f"the path must be absolute, of at most {_MOST_PATH_BYTES} bytes")
+        return Address(path=path)
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        known = ipaddress.IPv6Address
+    else:
+        known = ipaddress.IPv4Address  # type: ignore[assignment]
+    try:
+        host = str(known(host))
+    except ValueError:
+        raise ValueError('must be "IPv4:port", "[IPv6]:port" or "unix:/path"') from None
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError("the port must be a number from 0 to 65535")
+    return Address(host, int(port))
+
+
+def bound_address(sock: socket.socket) -> Address:
+    """The address that a listening socket has."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return Address(path=name)
+    return Address(name[0], name[1])

@@ -1,0 +1,127 @@
+"""The command line. What the operator did wrong is said in one line each, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from ocaserve import __version__
+from ocaserve.errors import OcaserveError
+
+if TYPE_CHECKING:
+    from ocaserve.settings import Settings
+    from ocaserve.supervisor import Supervisor
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ocaserve")
+def main() -> None:
+    """Serve video from this machine's disks: byte ranges from disk to socket."""
+
+
+def _fail(error: OcaserveError) -> NoReturn:
+    for line in str(error).splitlines():
+        click.echo(f"ocaserve: {line}", err=True)
+    sys.exit(1)
+
+
+@main.command()
+@click.argument("directories", nargs=-1, metavar="[DIR]...")
+@click.option("-c", "--config", type=click.Path(dir_okay=False), help="Configuration file (TOML).")
+@click.option("--listen", multiple=True, metavar="ADDR:PORT", help="Address to serve on.")
+@click.option("--workers", type=click.IntRange(1, 1024), help="Number of serving processes.")
+@click.option("--ready-fd", type=int, hidden=True, help="Descriptor told when all workers serve.")
+def serve(
+    directories: tuple[str, ...],
+    config: str | None,
+    listen: tuple[str, ...],
+    workers: int | None,
+    ready_fd: int | None,
+) -> None:
+    """Run the appliance: with only DIR, on defaults (http://127.0.0.1:8080)."""
+    from ocaserve.serving.counters import COUNTERS, GAUGES
+    from ocaserve.serving.worker import run_worker
+    from ocaserve.settings import settings_from_directories
+    from ocaserve.supervisor import Supervisor
+
+    if not directories and config is None:
+        raise click.UsageError("name a DIR to serve, or a configuration file with -c")
+
+    def load() -> Settings:
+        return settings_from_directories(directories, listen, workers, config)
+
+    def tell_ready(supervisor: Supervisor) -> None:
+        if ready_fd is not None:
+            os.write(ready_fd, json.dumps(_describe(supervisor)).encode() + b"\n")
+            os.close(ready_fd)
+
+    _start_logging()
+    try:
+        supervisor = Supervisor(
+            load(),
+            run_worker,
+            names=(COUNTERS, GAUGES),
+            load=load,
+            arguments=sys.argv[1:],
+            on_ready=tell_ready,
+        )
+        supervisor.run()
+    except OcaserveError as error:
+        _fail(error)
+
+
+def _describe(supervisor: Supervisor) -> dict[str, object]:
+    """What a program that started us wants to know: where we listen and where we count."""
+    counters = supervisor.counters
+    return {
+        "pid": os.getpid(),
+        "listen": [str(address) for address in supervisor.listeners],
+        "counters": {"fd": counters.file, "names": counters.counters + counters.gauges},
+    }
+
+
+def _start_logging() -> None:
+    """One line an event on standard error; the journal adds the time itself."""
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(
+        format=f"{stamp}ocaserve[%(process)d]: %(message)s", level=logging.INFO, stream=sys.stderr
+    )
+
+
+@main.command()
+@click.option(
+    "-c", "--config", type=click.Path(dir_okay=False), required=True, help="Configuration file."
+)
+def check(config: str) -> None:
+    """Validate a configuration and say what would be done."""
+    from ocaserve.settings import load_settings
+
+    try:
+        settings = load_settings(config)
+    except OcaserveError as error:
+        _fail(error)
+    workers = settings.worker_count
+    click.echo(f"{config}: good")
+    click.echo(f"  would listen on   {', '.join(settings.serve.listen)}")
+    click.echo(f"  with              {workers} worker{'s' * (workers > 1)}")
+    for store in settings.store:
+        click.echo(f"  would serve       {store.path}")
+    click.echo(f"  access log        {settings.serve.access_log}")
+
+
+@main.command()
+@click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="ADDR:PORT")
+@click.option("--directory", type=click.Path(file_okay=False), help="Where to keep the sample.")
+def demo(listen: str, directory: str | None) -> None:
+    """Make a short video, serve it, and print what to try."""
+    from ocaserve.demo import run_demo
+
+    try:
+        run_demo(listen, directory)
+    except OcaserveError as error:
+        _fail(error)

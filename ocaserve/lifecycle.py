@@ -1,0 +1,72 @@
+"""The lives of the appliance and of a worker, as tables that refuse what they do not list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TypeVar
+
+
+class Phase(Enum):
+    """The appliance, as the supervisor keeps it."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class PhaseEvent(Enum):
+    READY = "ready"  # every worker serves
+    STOP = "stop"
+    EMPTY = "empty"  # the last worker is gone
+
+
+class WorkerState(Enum):
+    """One worker process."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+    GONE = "gone"
+
+
+class WorkerEvent(Enum):
+    READY = "ready"
+    DRAIN = "drain"
+    EXIT = "exit"
+
+
+PHASES: Mapping[tuple[Phase, PhaseEvent], Phase] = {
+    (Phase.STARTING, PhaseEvent.READY): Phase.SERVING,
+    (Phase.STARTING, PhaseEvent.STOP): Phase.STOPPING,
+    (Phase.SERVING, PhaseEvent.STOP): Phase.STOPPING,
+    (Phase.STOPPING, PhaseEvent.STOP): Phase.STOPPING,  # asked again: no more waiting
+    (Phase.STOPPING, PhaseEvent.EMPTY): Phase.STOPPED,
+}
+
+WORKER_STATES: Mapping[tuple[WorkerState, WorkerEvent], WorkerState] = {
+    (WorkerState.STARTING, WorkerEvent.READY): WorkerState.SERVING,
+    (WorkerState.STARTING, WorkerEvent.DRAIN): WorkerState.DRAINING,
+    (WorkerState.SERVING, WorkerEvent.DRAIN): WorkerState.DRAINING,
+    (WorkerState.DRAINING, WorkerEvent.DRAIN): WorkerState.DRAINING,  # with another deadline
+    (WorkerState.DRAINING, WorkerEvent.READY): WorkerState.DRAINING,  # told to go while starting
+    (WorkerState.STARTING, WorkerEvent.EXIT): WorkerState.GONE,
+    (WorkerState.SERVING, WorkerEvent.EXIT): WorkerState.GONE,
+    (WorkerState.DRAINING, WorkerEvent.EXIT): WorkerState.GONE,
+}
+
+S = TypeVar("S", bound=Enum)
+E = TypeVar("E", bound=Enum)
+
+
+class ImpossibleTransitionError(Exception):
+    """The event cannot happen in this state: a defect of the caller."""
+
+
+def advance(table: Mapping[tuple[S, E], S], state: S, event: E) -> S:
+    """The state after `event`. Raises ImpossibleTransitionError where the table lists none."""
+    try:
+        return table[state, event]
+    except KeyError:
+        raise ImpossibleTransitionError(f"{event.value} while {state.value}") from None

@@ -1,0 +1,87 @@
+"""Counters that several processes share: one memory map, a slot for each worker.
+
+Layout: `slots` rows of unsigned 64-bit numbers, first the counters, then the gauges, in the order
+of their names. A slot has a single writer, so no number needs a lock; a number is aligned and written
+with one store, so a reader in another process sees the old or the new value and nothing between.
+
+A worker that takes over a free slot goes on from the counters that it finds. So sums over all slots
+never go backwards, whichever workers come and go. Gauges begin at 0.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_WORD_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class CounterSlot:
+    """A worker's own row: `values[place]` is a counter or gauge, `place` its name's position."""
+
+    values: memoryview
+
+
+class CounterMap:
+    """The rows of all workers. It is made before the workers are forked, who inherit it."""
+
+    def __init__(self, names: Sequence[str], gauges: Sequence[str], slots: int) -> None:
+        self.counters = tuple(names)
+        self.gauges = tuple(gauges)
+        self._width = len(names) + len(gauges)
+        self._file = _anonymous_file()
+        os.ftruncate(self._file, self._width * slots * _WORD_BYTES)
+        self._map = mmap.mmap(self._file, self._width * slots * _WORD_BYTES)
+        self._values = memoryview(self._map).cast("Q")
+        self._free = list(range(slots))
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        return self._width
+
+    @property
+    def file(self) -> int:
+        """The descriptor of the shared memory."""
+        return self._file
+
+    def take_slot(self) -> int:
+        """A slot that nobody writes. Raises IndexError when there is none left."""
+        slot = self._free.pop(0)
+        start = slot * self._width
+        for place in range(start + len(self.counters), start + self._width):
+            self._values[place] = 0
+        return slot
+
+    def give_back(self, slot: int) -> None:
+        """The slot's writer is gone; its counters stay, its gauges are no longer so."""
+        start = slot * self._width
+        for place in range(start + len(self.counters), start + self._width):
+            self._values[place] = 0
+        self._free.append(slot)
+
+    def slot(self, slot: int) -> CounterSlot:
+        """The row of a slot, for its writer."""
+        return CounterSlot(self._row(slot))
+
+    def _row(self, slot: int) -> memoryview:
+        return self._values[slot * self._width : (slot + 1) * self._width]
+
+    def totals(self) -> dict[str, int]:
+        """Each name's sum over all slots."""
+        rows = [self._row(slot).tolist() for slot in range(len(self._values) // self._width)]
+        names = self.counters + self.gauges
+        return {name: sum(row[place] for row in rows) for place, name in enumerate(names)}
+
+
+def _anonymous_file() -> int:
+    """Memory with a descriptor and without a name; it ends with the last process that has it."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("ocaserve-counters")
+    descriptor, path = tempfile.mkstemp(prefix="ocaserve-counters-")
+    os.unlink(path)
+    return descriptor
