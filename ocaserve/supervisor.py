@@ -9,8 +9,8 @@ one until it has (`share_out`), so no connection waits in a queue that nobody lo
 
 A worker that dies is replaced after a pause that doubles with each death in a row (`pause_after`).
 HUP replaces the workers one after the other: the new one must be ready before the old one is told
-to finish. USR2 starts the program anew with the same sockets, and retires this one when the new one is
-ready. Whatever fails on the way leaves the old ones serving.
+to finish. USR2 starts the program anew with the same sockets, and retires this one when the new one
+is ready. Whatever fails on the way leaves the old ones serving.
 """
 
 from __future__ import annotations

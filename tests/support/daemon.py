@@ -1,0 +1,112 @@
+"""The real program, started as a user would start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+START_S = 20.0
+STOP_S = 20.0
+
+
+class Daemon:
+    """A running appliance. `address` is (host, port) of its first listener; `log` what it said."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], facts: dict[str, object], log: Path
+    ) -> None:
+        self.process = process
+        self.pid = process.pid
+        self.log = log
+        listen = facts["listen"]
+        assert isinstance(listen, list)
+        self.addresses: list[str] = listen
+        host, _, port = listen[0].rpartition(":")
+        self.address = (host.strip("[]"), int(port)) if port.isdigit() else (listen[0], 0)
+        counters = facts["counters"]
+        assert isinstance(counters, dict)
+        self._names: list[str] = counters["names"]
+        # The shared memory has no name: it is reached through the supervisor that holds it open.
+        self._memory = os.open(f"/proc/{self.pid}/fd/{counters['fd']}", os.O_RDONLY)
+
+    @classmethod
+    @contextmanager
+    def serving(
+        cls,
+        *folders: Path,
+        toml: str = "",
+        workers: int = 2,
+        arguments: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+    ) -> Iterator[Daemon]:
+        """Serve the folders on a free port until the block ends.
+
+        toml: settings beside the stores; tables of [[store]] are made from `folders`.
+        """
+        with tempfile.TemporaryDirectory(prefix="ocaserve-test-") as scratch:
+            config = Path(scratch, "ocaserve.toml")
+            stores = "".join(f"\n[[store]]\npath = {json.dumps(str(f))}\n" for f in folders)
+            config.write_text(toml + stores)
+            command = ["serve", "-c", str(config), "--workers", str(workers), *arguments]
+            if "listen" not in toml and "--listen" not in arguments:
+                command += ["--listen", "127.0.0.1:0"]
+            daemon = cls.start(command, Path(scratch, "log"), environment)
+            try:
+                yield daemon
+            finally:
+                daemon.stop()
+
+    @classmethod
+    def start(
+        cls, command: Sequence[str], log: Path, environment: dict[str, str] | None = None
+    ) -> Daemon:
+        """Start with these words behind `ocaserve` and wait until all workers serve."""
+        pipe_in, pipe_out = os.pipe()
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ocaserve", *command, "--ready-fd", str(pipe_out)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                pass_fds=(pipe_out,),
+                env={**os.environ, **(environment or {})},
+            )
+        os.close(pipe_out)
+        with os.fdopen(pipe_in) as ready:
+            line = ready.readline()
+        if not line:
+            process.wait(STOP_S)
+            raise AssertionError(f"did not start: {log.read_text()}")
+        return cls(process, json.loads(line), log)
+
+    def stop(self) -> None:
+        """Ask it to end; make it, if it does not."""
+        os.close(self._memory)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                for pid in self.workers():
+                    os.kill(pid, signal.SIGKILL)
+                self.process.kill()
+                self.process.wait()
+
+    def workers(self) -> list[int]:
+        """The processes that the supervisor has, oldest first."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def counters(self) -> dict[str, int]:
+        """Each counter and gauge, added up over all workers there have been."""
+        data = os.pread(self._memory, 1 << 20, 0)
+        words = memoryview(data).cast("Q").tolist()
+        width = len(self._names)
+        return {name: sum(words[place::width]) for place, name in enumerate(self._names)}
