@@ -29,6 +29,17 @@ class Address:
         """As bind() takes it."""
         return self.path or (self.host, self.port)
 
+    def overlaps(self, other: Address) -> bool:
+        """Whether the kernel would take both for one: equal, or one is for every host."""
+        if self.path or other.path:
+            return self.path == other.path
+        hosts = {self.host, other.host}
+        return (
+            self.family == other.family
+            and self.port == other.port != 0
+            and (len(hosts) == 1 or bool(hosts & {"0.0.0.0", "::"}))  # noqa: S104 - not bound here
+        )
+
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
@@ -43,13 +54,11 @@ def parse_address(text: str) -> Address:
             raise ValueError(f"the path must be absolute, of at most {_MOST_PATH_BYTES} bytes")
         return Address(path=path)
     host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-        known = ipaddress.IPv6Address
-    else:
-        known = ipaddress.IPv4Address  # type: ignore[assignment]
     try:
-        host = str(known(host))
+        if host.startswith("[") and host.endswith("]"):
+            host = str(ipaddress.IPv6Address(host[1:-1]))
+        else:
+            host = str(ipaddress.IPv4Address(host))
     except ValueError:
         raise ValueError('must be "IPv4:port", "[IPv6]:port" or "unix:/path"') from None
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:

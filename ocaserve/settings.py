@@ -1,163 +1,134 @@
 """What an operator may set: one record for each setting, with unit, default, bounds and reason.
 
-The records are the types themselves (`Annotated[..., Meta(...)]`): what is checked, what an error
-says is allowed and what docs/settings.md shows come from the same place. A configuration file is
-TOML and strict: an unknown key is an error, and all errors of a file are told at once.
+A configuration file is TOML and strict: an unknown key is an error, and all errors of a file are
+told at once. Without a file, a directory is enough: everything else has a default.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import socket
 import tomllib
-import typing
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from ocaserve.addresses import parse_address
 from ocaserve.errors import SettingsError
+from ocaserve.schema import choice, describe_table, find_faults, number, text
 
-
-def _unit(unit: str) -> dict[str, str]:
-    return {"unit": unit}
+_DAY_S = 86_400
+_WEEK_S = 604_800
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What one client may cost. Each limit has a reason of its own to end a connection."""
+    """What one client may cost. Each limit ends a connection for a reason of its own."""
 
     head_bytes: Annotated[
         int,
-        Meta(
-            ge=1024,
-            le=1_048_576,
-            extra=_unit("bytes"),
-            description="of a request head, all lines together; nginx allows 32 KiB, h11 16 KiB",
+        number(
+            "bytes", 1024, 1 << 20,
+            "size of a request head, all lines together; browsers send about 1 KiB "
+            "(nginx allows 32 KiB, Apache 8 KiB a line, h11 16 KiB)",
         ),
-    ] = 16_384
+    ] = 16_384  # fmt: skip
     target_bytes: Annotated[
         int,
-        Meta(
-            ge=128,
-            le=65_536,
-            extra=_unit("bytes"),
-            description=(
-                "of a request target; signed URLs are under 1 KiB, RFC 9112 asks for 8,000 at least"
-            ),
+        number(
+            "bytes", 128, 65_536,
+            "size of a request target; a signed URL is under 1 KiB, and RFC 9112 section 3 asks "
+            "for 8,000 at least",
         ),
-    ] = 8_192
+    ] = 8_192  # fmt: skip
     header_count: Annotated[
         int,
-        Meta(
-            ge=8, le=1_000, extra=_unit("fields"), description="in a head; browsers send about 20"
-        ),
+        number("fields", 8, 1_000, "fields in a head; browsers send about 20 (Apache allows 100)"),
     ] = 100
     connections: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=1_000_000,
-            extra=_unit("connections"),
-            description="held by one worker; one more is told 503",
+        number(
+            "connections", 1, 1_000_000,
+            "held by one worker; one more hears 503 at once, so that its client goes to another "
+            "appliance instead of waiting (nginx: 512)",
         ),
-    ] = 20_000
+    ] = 20_000  # fmt: skip
     connections_per_address: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=1_000_000,
-            extra=_unit("connections"),
-            description=(
-                "from one address to one worker, 0 for no limit: carriers put "
-                "thousands of viewers behind one address"
-            ),
+        number(
+            "connections", 0, 1_000_000,
+            "from one address to one worker, 0 for no limit: carriers put thousands of viewers "
+            "behind one address",
         ),
-    ] = 0
+    ] = 0  # fmt: skip
     requests_per_connection: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=1_000_000_000,
-            extra=_unit("requests"),
-            description="before a connection is closed, so that load can move between appliances",
+        number(
+            "requests", 1, 1_000_000_000,
+            "answered before a connection is closed, so that load can move between appliances "
+            "(nginx: 1,000)",
         ),
-    ] = 100_000
+    ] = 100_000  # fmt: skip
     head_s: Annotated[
         float,
-        Meta(
-            gt=0,
-            le=3_600,
-            extra=_unit("seconds"),
-            description="for a head to arrive whole, and for the first one to begin",
+        number(
+            "seconds", 0, 3_600,
+            "for a head to arrive whole, and for the first one to begin: a drip of header lines "
+            "holds its place no longer (nginx 60, h2o 10)",
+            is_above=True,
         ),
-    ] = 10.0
+    ] = 10.0  # fmt: skip
     idle_s: Annotated[
         float,
-        Meta(
-            gt=0,
-            le=86_400,
-            extra=_unit("seconds"),
-            description="between two requests; players pause about 10 s between segments",
+        number(
+            "seconds", 0, _DAY_S,
+            "between two requests; players pause about 10 s between segments (nginx 75)",
+            is_above=True,
         ),
-    ] = 60.0
+    ] = 60.0  # fmt: skip
     stall_s: Annotated[
         float,
-        Meta(
-            gt=0,
-            le=86_400,
-            extra=_unit("seconds"),
-            description="in which a client must take some byte of a response; nginx waits 60 s",
+        number(
+            "seconds", 0, _DAY_S,
+            "in which a client must take some byte of a response (nginx 60, ATS 30)",
+            is_above=True,
         ),
-    ] = 30.0
+    ] = 30.0  # fmt: skip
     min_bytes_per_s: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=1_000_000_000,
-            extra=_unit("bytes/s"),
-            description=(
-                "that a client must take on average over stall_s; below any media "
-                "rate, above a drip that only holds a place"
-            ),
+        number(
+            "bytes/s", 0, 1_000_000_000,
+            "that a client must take on average over stall_s: below any media rate, above a drip "
+            "that only holds a place; 0 for none",
         ),
-    ] = 1_024
+    ] = 1_024  # fmt: skip
     response_s: Annotated[
         float,
-        Meta(
-            gt=0,
-            le=604_800,
-            extra=_unit("seconds"),
-            description="for one response; longer than the longest film at its own rate",
+        number(
+            "seconds", 0, _WEEK_S,
+            "for one response: longer than the longest film at its own rate",
+            is_above=True,
         ),
-    ] = 14_400.0
+    ] = 14_400.0  # fmt: skip
     linger_s: Annotated[
         float,
-        Meta(
-            ge=0,
-            le=60,
-            extra=_unit("seconds"),
-            description=(
-                "of reading on after our side is closed, so that the answer is not "
-                "lost in a reset (RFC 9112 section 9.6)"
-            ),
+        number(
+            "seconds", 0, 60,
+            "of reading on after our side is closed, so that the answer is not lost in a reset "
+            "(RFC 9112 section 9.6; nginx 5)",
         ),
-    ] = 2.0
+    ] = 2.0  # fmt: skip
     pace_bits_per_s: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=100_000_000_000,
-            extra=_unit("bit/s"),
-            description=(
-                "at which the kernel sends to one connection, 0 for as fast as it "
-                "goes (Linux, SO_MAX_PACING_RATE)"
-            ),
+        number(
+            "bit/s", 0, 100_000_000_000,
+            "at which the kernel sends to one connection, 0 for as fast as it goes "
+            "(Linux, SO_MAX_PACING_RATE)",
         ),
-    ] = 0
+    ] = 0  # fmt: skip
 
 
 class Serve(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -165,127 +136,103 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     listen: Annotated[
         list[str],
-        Meta(
+        text(
+            "",
+            'addresses: `"127.0.0.1:8080"`, `"[::]:80"`, `"unix:/run/x.sock"`; port 0 takes a '
+            "free one; `[::]` is IPv6 alone, `0.0.0.0` IPv4",
             min_length=1,
-            description=(
-                'addresses: "127.0.0.1:8080", "[::]:80", "unix:/run/x.sock"; port 0 '
-                "takes a free one"
-            ),
         ),
     ] = msgspec.field(default_factory=lambda: ["127.0.0.1:8080"])
     workers: Annotated[
-        Annotated[int, Meta(ge=1, le=1_024)] | Literal["auto"],
-        Meta(
-            extra=_unit("processes"), description='serving processes; "auto" is one for each core'
-        ),
+        Annotated[int, number("processes", 1, 1_024, "")] | Literal["auto"],
+        choice("serving processes; `auto` is one for each core"),
     ] = "auto"
     loop: Annotated[
         Literal["auto", "uvloop", "asyncio"],
-        Meta(description='event loop; "auto" is uvloop where it is installed'),
+        choice("event loop; `auto` is uvloop where it is installed"),
     ] = "auto"
     cache_control: Annotated[
         str,
-        Meta(
-            pattern=r"^[\x20-\x7e]*$",
-            description='value of Cache-Control on objects; "" leaves it out',
+        text(
+            "printable ASCII",
+            'Cache-Control of objects; `""` leaves it out',
+            pattern=r"^[\x20-\x7e]*\Z",
         ),
     ] = "no-store"
     cors_origin: Annotated[
         str,
-        Meta(
-            pattern=r"^[\x21-\x7e]*$",
-            description='origin that scripts may read from; "" leaves the CORS fields out',
+        text(
+            "printable ASCII without spaces",
+            'origin whose scripts may read objects; `""` leaves the CORS fields out',
+            pattern=r"^[\x21-\x7e]*\Z",
         ),
     ] = "*"
     drain_s: Annotated[
         float,
-        Meta(
-            ge=0,
-            le=86_400,
-            extra=_unit("seconds"),
-            description="for running responses to end when the appliance stops",
-        ),
+        number("seconds", 0, _DAY_S, "for running responses to end when the appliance stops"),
     ] = 30.0
     reload_drain_s: Annotated[
         float,
-        Meta(
-            ge=0,
-            le=604_800,
-            extra=_unit("seconds"),
-            description=(
-                "for running responses to end in a worker that was replaced; as "
-                "long as a response may take"
-            ),
+        number(
+            "seconds", 0, _WEEK_S,
+            "for running responses to end in a worker that was replaced: nothing waits for it, so "
+            "as long as a response may take",
         ),
-    ] = 14_400.0
+    ] = 14_400.0  # fmt: skip
     access_log: Annotated[
-        str, Meta(min_length=1, description='file, "-" for standard output, or "off"')
+        str,
+        text(
+            'a file, "-" or "off"',
+            '`"-"` is standard output; USR1 opens the file anew after a rotation',
+            min_length=1,
+        ),
     ] = "-"
     access_log_format: Annotated[
-        Literal["combined", "json"], Meta(description="one line for each response")
+        Literal["combined", "json"], choice("one line for each response")
     ] = "combined"
     step_bytes: Annotated[
         int,
-        Meta(
-            ge=16_384,
-            le=16_777_216,
-            extra=_unit("bytes"),
-            description="that one connection may send before the others have their turn",
+        number(
+            "bytes", 16_384, 16 << 20,
+            "that one connection may send before the others have their turn",
         ),
-    ] = 1_048_576
+    ] = 1_048_576  # fmt: skip
     io_threads: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=256,
-            extra=_unit("threads"),
-            description="of a worker for each store, waiting for its disk",
-        ),
+        int, number("threads", 1, 256, "of a worker for each store, waiting for its disk")
     ] = 16
     cold_pages: Annotated[
         Literal["second-read", "keep", "drop"],
-        Meta(
-            description=(
-                "what becomes of pages read from disk for one response: kept from "
-                "the second reading on, always, or never"
-            ),
+        choice(
+            "what becomes of pages read from disk for one response: kept from the second reading "
+            "on, kept at once, or never kept"
         ),
     ] = "second-read"
     open_files: Annotated[
-        int,
-        Meta(ge=16, le=1_000_000, extra=_unit("files"), description="kept open by a worker"),
+        int, number("files", 16, 1_000_000, "kept open by a worker between responses")
     ] = 1_024
     small_object_bytes: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=1_048_576,
-            extra=_unit("bytes"),
-            description=(
-                "up to which an object is kept in memory and sent in one piece with "
-                "its head (playlists); 0 for none"
-            ),
+        number(
+            "bytes", 0, 1 << 20,
+            "up to which an object is kept in memory and sent in one piece with its head "
+            "(playlists); 0 for none",
         ),
-    ] = 32_768
+    ] = 32_768  # fmt: skip
     notsent_lowat_bytes: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=1_073_741_824,
-            extra=_unit("bytes"),
-            description=(
-                "not yet sent, up to which a socket asks for more, 0 for the "
-                "kernel's choice; bounds what a connection pins in memory"
-            ),
+        number(
+            "bytes", 0, 1 << 30,
+            "not yet sent, below which a socket asks for more, 0 for the kernel's choice; bounds "
+            "what a slow connection pins in memory (Linux, TCP_NOTSENT_LOWAT)",
         ),
-    ] = 0
+    ] = 0  # fmt: skip
     limits: Limits = msgspec.field(default_factory=Limits)
 
 
 class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One directory of content."""
+    """One directory of content, one for each disk."""
 
-    path: Annotated[str, Meta(min_length=1, description="directory that holds the objects")]
+    path: Annotated[str, text("a directory", "that holds the objects", min_length=1)]
 
 
 class Appliance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -293,25 +240,43 @@ class Appliance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     id: Annotated[
         str,
-        Meta(min_length=1, max_length=255, description="name in reports; default: the host name"),
-    ] = msgspec.field(default_factory=socket.gethostname)
+        text(
+            "1 to 255 characters", "name in reports",
+            default="host name", min_length=1, max_length=255,
+        ),
+    ] = msgspec.field(default_factory=socket.gethostname)  # fmt: skip
     site: Annotated[
-        str, Meta(max_length=255, description="appliances of one site share fill and routes")
+        str,
+        text(
+            "up to 255 characters", "appliances of one site share fill and routes", max_length=255
+        ),
     ] = ""
 
 
-class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A whole configuration. `file` is where it came from, empty without a file."""
+class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The tables of a file."""
 
     appliance: Appliance = msgspec.field(default_factory=Appliance)
     serve: Serve = msgspec.field(default_factory=Serve)
-    store: Annotated[list[StoreSettings], Meta(min_length=1, description="one table for each disk")]
+    store: list[StoreSettings]
+
+
+class Settings(_File, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole configuration. `file` is where it came from, empty without a file."""
+
     file: str = ""
 
     @property
     def worker_count(self) -> int:
         """How many workers to run."""
-        return os.cpu_count() or 1 if self.serve.workers == "auto" else self.serve.workers
+        return _usable_cores() if self.serve.workers == "auto" else self.serve.workers
+
+
+def _usable_cores() -> int:
+    """Cores that this process may use: a container or taskset may leave it fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 # -- making settings -----------------------------------------------------------------------------
@@ -319,14 +284,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 def load_settings(file: str) -> Settings:
     """Read a configuration file. Raises SettingsError with every fault in it."""
-    try:
-        text = Path(file).read_bytes()
-        values = tomllib.loads(text.decode())
-    except OSError as error:
-        raise SettingsError([f"{file}: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError([f"{file}: not TOML: {error}"]) from error
-    return _build(values, file)
+    return _build(_read(file), file)
 
 
 def settings_from_directories(
@@ -339,23 +297,29 @@ def settings_from_directories(
 
     Raises SettingsError.
     """
-    values: dict[str, Any] = {}
-    if base is not None:
-        settings = load_settings(base)
-        values = msgspec.to_builtins(settings)
-        del values["file"]
-    serve = values.setdefault("serve", {})
+    values = _read(base) if base is not None else {}
+    said = {"listen": list(listen)} if listen else {}
+    if workers is not None:
+        said["workers"] = workers  # type: ignore[assignment]
+    serve = values.get("serve", {})
+    if isinstance(serve, dict):  # otherwise a fault of the file, and told as such
+        values["serve"] = {**serve, **said}
     if directories:
         values["store"] = [{"path": os.path.abspath(path)} for path in directories]
-    if listen:
-        serve["listen"] = list(listen)
-    if workers is not None:
-        serve["workers"] = workers
     return _build(values, base or "")
 
 
+def _read(file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(file).read_bytes().decode())
+    except OSError as error:
+        raise SettingsError([f"{file}: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{file}: not TOML: {error}"]) from error
+
+
 def _build(values: Mapping[str, Any], file: str) -> Settings:
-    faults = list(_find_faults(Settings, values, ""))
+    faults = list(find_faults(_File, values))
     if not faults:
         settings = _resolve_paths(msgspec.convert({**values, "file": file}, Settings), file)
         faults = list(_find_contradictions(settings))
@@ -375,136 +339,50 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     return msgspec.structs.replace(settings, store=stores, serve=serve)
 
 
-# -- finding faults ------------------------------------------------------------------------------
-
-
-def _find_faults(shape: type[Struct], values: object, path: str) -> Iterator[str]:
-    """A line for each key that is unknown, missing, or has a value that is not allowed."""
-    if not isinstance(values, Mapping):
-        yield f"{path} = {_show(values)}: must be a table"
-        return
-    hints = typing.get_type_hints(shape, include_extras=True)
-    hints.pop("file", None)
-    for key, value in values.items():
-        where = f"{path}.{key}" if path else key
-        if key not in hints:
-            yield f"{where}: unknown key{_suggest(key, hints)}"
-        else:
-            yield from _find_value_faults(hints[key], value, where)
-    for name in msgspec.structs.fields(shape):
-        if name.required and name.name not in values:
-            where = f"{path}.{name.name}" if path else name.name
-            yield f"{where}: missing; must be {_allowed(hints[name.name])}"
-
-
-def _find_value_faults(hint: Any, value: object, where: str) -> Iterator[str]:
-    inner, _ = _unwrap(hint)
-    if isinstance(inner, type) and issubclass(inner, Struct):
-        yield from _find_faults(inner, value, where)
-        return
-    element = _table_of_list(inner)
-    if element is not None and isinstance(value, list) and value:
-        for place, table in enumerate(value):
-            yield from _find_faults(element, table, f"{where}[{place}]")
-        return
-    try:
-        msgspec.convert(value, hint)
-    except msgspec.ValidationError:
-        yield f"{where} = {_show(value)}: must be {_allowed(hint)}"
-
-
-def _unwrap(hint: Any) -> tuple[Any, Meta | None]:
-    if typing.get_origin(hint) is Annotated:
-        inner, meta = typing.get_args(hint)[:2]
-        return inner, meta
-    return hint, None
-
-
-def _table_of_list(hint: Any) -> type[Struct] | None:
-    """The Struct S of a hint `list[S]`."""
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is list and issubclass(arguments[0], Struct):
-        return typing.cast("type[Struct]", arguments[0])
-    return None
-
-
-def _suggest(key: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known here: {', '.join(sorted(known))}"
-
-
-def _show(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _allowed(hint: Any) -> str:
-    """What a setting may be, in words."""
-    inner, meta = _unwrap(hint)
-    origin = typing.get_origin(inner)
-    if origin is Literal:
-        return " or ".join(f'"{choice}"' for choice in typing.get_args(inner))
-    if origin is list:
-        (element,) = typing.get_args(inner)
-        return "a list of tables" if _table_of_list(inner) else f"a list of {_plural(element)}"
-    if origin is not None:
-        return " or ".join(_allowed(choice) for choice in typing.get_args(inner))
-    return _allowed_scalar(inner, meta)
-
-
-def _plural(element: Any) -> str:
-    return "strings" if element is str else f"{element.__name__}s"
-
-
-def _allowed_scalar(inner: Any, meta: Meta | None) -> str:
-    if inner is str:
-        return "a text of printable ASCII" if meta and meta.pattern else "a text that is not empty"
-    name = "a whole number" if inner is int else "a number"
-    if meta is None:
-        return name
-    low = f"above {meta.gt:,}" if meta.gt is not None else f"from {meta.ge:,}"
-    unit = (meta.extra or {}).get("unit", "")
-    return f"{name} {low} to {meta.le:,} {unit}".rstrip()
+# -- what each value alone does not show ---------------------------------------------------------
 
 
 def _find_contradictions(settings: Settings) -> Iterator[str]:
-    """What each value alone does not show."""
-    seen: set[str] = set()
-    for place, address in enumerate(settings.serve.listen):
-        where = f"serve.listen[{place}] = {address!r}"
-        try:
-            parsed = parse_address(address)
-        except ValueError as error:
-            yield f"{where}: {error}"
-            continue
-        if str(parsed) in seen and parsed.port != 0:
-            yield f"{where}: listed twice"
-        seen.add(str(parsed))
+    yield from _find_listen_faults(settings.serve.listen)
     yield from _find_store_faults([Path(store.path) for store in settings.store])
+    log = settings.serve.access_log
+    if log not in ("-", "off") and not Path(log).parent.is_dir():
+        yield f"serve.access_log = {log!r}: must be in a directory that exists"
+
+
+def _find_listen_faults(listen: Sequence[str]) -> Iterator[str]:
+    addresses = {}
+    for place, given in enumerate(listen):
+        try:
+            addresses[place] = parse_address(given)
+        except ValueError as error:
+            yield f"serve.listen[{place}] = {given!r}: {error}"
+    for (first, one), (second, other) in combinations(addresses.items(), 2):
+        if one.overlaps(other):
+            yield (
+                f"serve.listen[{second}] = {listen[second]!r}: "
+                f"overlaps serve.listen[{first}] = {listen[first]!r}; must be another address"
+            )
 
 
 def _find_store_faults(paths: Sequence[Path]) -> Iterator[str]:
+    places = {}
     for place, path in enumerate(paths):
-        where = f"store[{place}].path = {str(path)!r}"
         try:
-            os.listdir(path)
+            os.scandir(path).close()
+            places[place] = path.resolve()
         except OSError as error:
+            where = f"store[{place}].path = {str(path)!r}"
             yield f"{where}: {error.strerror}; must be a directory that can be read"
-            continue
-        for other_place, other in enumerate(paths[:place]):
-            if path.resolve() == other.resolve():
-                yield f"{where}: the same directory as store[{other_place}]"
-            elif path.resolve().is_relative_to(other.resolve()) or other.resolve().is_relative_to(
-                path.resolve()
-            ):
-                yield f"{where}: one of this and store[{other_place}] lies within the other"
+    for (first, one), (second, other) in combinations(places.items(), 2):
+        if one.is_relative_to(other) or other.is_relative_to(one):
+            yield (
+                f"store[{second}].path = {str(paths[second])!r}: overlaps "
+                f"store[{first}].path = {str(paths[first])!r}; must be a directory apart"
+            )
 
 
-# -- showing -------------------------------------------------------------------------------------
+# -- the manual ----------------------------------------------------------------------------------
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[appliance]", Appliance),
@@ -516,29 +394,8 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
 
 def describe_settings() -> str:
     """All settings as Markdown tables, for docs/settings.md."""
-    parts = ["# Settings\n\nThis page is made from the code by `python -m ocaserve.settings`.\n"]
-    for title, shape in _SECTIONS:
-        hints = typing.get_type_hints(shape, include_extras=True)
-        parts.append(f"\n## {title}\n\n{(shape.__doc__ or '').strip()}\n\n")
-        parts.append("| key | default | allowed | what, and why |\n|---|---|---|---|\n")
-        for info in msgspec.structs.fields(shape):
-            _, meta = _unwrap(hints[info.name])
-            if meta is None:
-                continue
-            parts.append(
-                f"| `{info.name}` | {_show_default(info)} | {_allowed(hints[info.name])} "
-                f"| {meta.description} |\n"
-            )
-    return "".join(parts)
-
-
-def _show_default(info: msgspec.structs.FieldInfo) -> str:
-    if info.required:
-        return "required"
-    if info.name == "id":
-        return "host name"
-    value = info.default if info.default is not msgspec.NODEFAULT else info.default_factory()
-    return f"`{msgspec.json.encode(value).decode()}`"
+    head = "# Settings\n\nThis page is made from the code by `python -m ocaserve.settings`.\n"
+    return head + "".join(describe_table(title, shape) for title, shape in _SECTIONS)
 
 
 if __name__ == "__main__":
