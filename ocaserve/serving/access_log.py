@@ -15,7 +15,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import lru_cache
 
-from ocaserve.protocol.messages import Request
+from ocaserve.protocol.messages import Fields, Request
 from ocaserve.serving.pool import IoPool
 
 _BATCH_LINES = 2_000  # handed over at once: about 400 kB, a millisecond of writing
@@ -53,10 +53,22 @@ def format_combined(
     method, target, minor, fields, _ = request
     if _QUOTE in target or _BACKSLASH in target:
         target = _escaped(target)
-    return b'%b - - [%b] "%b %b HTTP/1.%d" %d %d "%b" "%b"\n' % (
-        address, when, method, target, minor, status, sent,
-        _escaped(fields.referer), _escaped(fields.user_agent),
+    return b'%b - - [%b] "%b %b HTTP/1.%d" %d %d %b' % (
+        address, when, method, target, minor, status, sent, _tails.get(fields) or _make_tail(fields),
     )  # fmt: skip
+
+
+_tails: dict[Fields, bytes] = {}
+"""The end of a line, for each set of fields: a client's requests share one (see `protocol.head`)."""
+_MOST_TAILS = 4_096
+
+
+def _make_tail(fields: Fields) -> bytes:
+    if len(_tails) >= _MOST_TAILS:
+        _tails.clear()
+    tail = b'"%b" "%b"\n' % (_escaped(fields.referer), _escaped(fields.user_agent))
+    _tails[fields] = tail
+    return tail
 
 
 def format_json(

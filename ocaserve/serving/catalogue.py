@@ -40,7 +40,8 @@ from ocaserve.serving.residency import (
     tells_truth,
 )
 
-TICK_S = 0.25  # the catalogue's clock; FRESH_TICKS of it are a second
+TICK_S = 0.25  # the catalogue's clock
+_CURRENT_TICKS = 4  # a second: what was compared longer ago is not used
 _CHECK_TICKS = 2  # files in use are compared again when the last comparison is this old
 _RECOVERY_TICKS = 8  # a failed store is tried again every two seconds
 _LOOKUP_THREADS = 2  # apart from the threads that read, which may all be waiting for the disk
@@ -226,7 +227,7 @@ class Catalogue:
     def get(self, target: bytes) -> OpenFile | None:
         """The file for a target asked for before, if it is known to be current."""
         file = self._by_target.get(target)
-        if file is None or file.dropped or self.tick - file.checked >= FRESH_TICKS:
+        if file is None or file.dropped or self.tick - file.checked >= _CURRENT_TICKS:
             return None
         file.used = self.tick
         return file

@@ -24,6 +24,7 @@ from ocaserve.protocol.target import parse_target
 from ocaserve.serving.catalogue import OpenFile
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import CLOSE_PLACES, Count
+from ocaserve.serving.readiness import READ, WRITE
 from ocaserve.serving.services import Services
 from ocaserve.serving.transfer import Transfer
 
@@ -43,8 +44,8 @@ class Connection:
     """A client's connection. `address` is the peer's address as the log shows it."""
 
     __slots__ = (
-        "_began", "_buffer", "_eof", "_note", "_reading", "_reason", "_request", "_requests",
-        "_services", "_sock", "_transfer", "address", "deadline", "state", "watched",
+        "_began", "_buffer", "_eof", "_fileno", "_interest", "_note", "_reason", "_request",
+        "_requests", "_services", "_sock", "_transfer", "address", "deadline", "state", "watched",
     )  # fmt: skip
 
     def __init__(self, services: Services, sock: socket.socket, address: bytes) -> None:
@@ -54,6 +55,7 @@ class Connection:
         self.watched = inf
         self._services = services
         self._sock = sock
+        self._fileno = sock.fileno()
         self._transfer = Transfer(services, sock, self)
         self._buffer = b""  # received and not yet used
         self._requests = 0
@@ -62,9 +64,27 @@ class Connection:
         self._note = ""  # for the log: why it was refused or cut
         self._reason = CloseReason.ASKED  # why the connection is closing, once it is
         self._eof = False  # the client will send no more
-        self._reading = True
-        services.loop.add_reader(sock, self._on_readable)
+        self._interest = 0  # what `services.readiness` watches for
+        self._set_interest(READ)
         services.wheel.watch(self)
+
+    # -- readiness -------------------------------------------------------------------------------
+
+    def _set_interest(self, interest: int) -> None:
+        if interest != self._interest:
+            before, self._interest = self._interest, interest
+            self._services.readiness.change(self._fileno, self._on_ready, before, interest)
+
+    def want_write(self, *, wanted: bool) -> None:
+        """The transfer waits for the socket, or no longer does."""
+        self._set_interest(self._interest | WRITE if wanted else self._interest & ~WRITE)
+
+    def _on_ready(self, events: int) -> None:
+        """The kernel has news of the socket. What it is not asked about is trouble: see by trying."""
+        if self._interest & WRITE and events != READ:
+            self._transfer.on_writable()
+        if self._interest & READ and events != WRITE:
+            self._on_readable()
 
     # -- receiving -------------------------------------------------------------------------------
 
@@ -102,14 +122,11 @@ class Connection:
             self._pause_reading()
 
     def _pause_reading(self) -> None:
-        if self._reading:
-            self._reading = False
-            self._services.loop.remove_reader(self._sock)
+        self._set_interest(self._interest & ~READ)
 
     def _resume_reading(self) -> None:
-        if not self._reading and not self._eof:
-            self._reading = True
-            self._services.loop.add_reader(self._sock, self._on_readable)
+        if not self._eof:
+            self._set_interest(self._interest | READ)
 
     def _take(self, data: bytes) -> None:
         """Begin the request whose head stands first in `data`, if all of it is there."""
@@ -204,7 +221,7 @@ class Connection:
         )  # fmt: skip
         self.state = State.SENDING
         if self._transfer.send_at_once(plan, file):
-            self._finish(plan)
+            self._finish(plan, plan.length)
 
     def _refuse(self, refusal: RequestRefused, reason: CloseReason = CloseReason.REFUSED) -> None:
         """Answer without a representation; `reason` is why the connection closes, if it must."""
@@ -228,16 +245,16 @@ class Connection:
         self._set_deadline(self._transfer.next_look)
 
     def response_over(self, reason: CloseReason | None) -> None:
-        if reason is None:
-            self._finish(self._transfer.plan)
-        else:
+        if reason is not None:
             self.close(reason)
-
-    def _finish(self, plan: ResponsePlan) -> None:
-        """The response is whole."""
-        request = self._request
+            return
+        plan, request = self._transfer.plan, self._request
         head_only = request is not None and request.method == b"HEAD"
-        now = self._account(plan.status, 0 if head_only else plan.length)
+        self._finish(plan, 0 if head_only else plan.length)
+
+    def _finish(self, plan: ResponsePlan, sent: int) -> None:
+        """The response is whole; `sent` bytes of body went out."""
+        now = self._account(plan.status, sent)
         if not plan.keep_alive:
             self._end()
             return
@@ -251,7 +268,7 @@ class Connection:
             services.loop.call_soon(self._take_buffered)
         elif self._eof:
             self.close(CloseReason.CLIENT_CLOSED)
-        elif not self._reading:
+        elif not self._interest & READ:
             self._resume_reading()
 
     def _account(self, status: int, sent: int) -> float:
@@ -318,7 +335,7 @@ class Connection:
             self._note = self._note or reason.label
             self._account(transfer.plan.status, transfer.sent_body_bytes)
         self.state = State.CLOSED
-        self._pause_reading()
+        self._set_interest(0)
         services.wheel.forget(self)
         self._transfer.abandon()
         services.on_close(self)

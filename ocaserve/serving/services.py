@@ -14,6 +14,7 @@ from ocaserve.protocol.planning import ResponsePolicy
 from ocaserve.serving.access_log import AccessLog, Formatter, format_combined, format_json
 from ocaserve.serving.catalogue import Catalogue
 from ocaserve.serving.deadlines import DeadlineWheel
+from ocaserve.serving.readiness import Readiness
 from ocaserve.serving.sending import Sender
 from ocaserve.settings import Limits
 
@@ -54,6 +55,7 @@ class Services:
     parser: HeadParser
     catalogue: Catalogue
     sender: Sender
+    readiness: Readiness
     wheel: DeadlineWheel
     clock: Clock
     counts: memoryview

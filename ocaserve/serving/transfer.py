@@ -38,6 +38,8 @@ _AHEAD_BYTES = (
     2 * 1024 * 1024
 )  # asked of the disk beyond a cold step, so that the next one is there
 
+_BOUNDARY_BYTES = 128 * 1024  # read-ahead windows and large folios end on such boundaries
+
 _HOT = int(Count.BYTES_SENDFILE_HOT)
 _COLD = int(Count.BYTES_SENDFILE_COLD)
 _COLD_READS = int(Count.COLD_READS)
@@ -60,6 +62,9 @@ connection ended before there was one."""
 
 class Owner(Protocol):
     """What a transfer tells its connection."""
+
+    def want_write(self, *, wanted: bool) -> None:
+        """Call `on_writable` when the socket takes bytes again, or no longer."""
 
     def response_waits(self) -> None:
         """The response outlives this turn of the event loop: it needs a deadline."""
@@ -185,7 +190,8 @@ class Transfer:
         if file.changed:
             self._end(CloseReason.SHORT_BODY)
             return
-        count = min(count, services.step_bytes)
+        if count > services.step_bytes:
+            count = _whole_step(self._position, services.step_bytes, count)
         sender = services.sender
         if sender.asks_residency and not self._is_resident(file, count):
             self._step_cold(file, count)
@@ -289,9 +295,9 @@ class Transfer:
         self._hold()
         if not self._writing:
             self._writing = True
-            self._services.loop.add_writer(self._sock, self._on_writable)
+            self._owner.want_write(wanted=True)
 
-    def _on_writable(self) -> None:
+    def on_writable(self) -> None:
         """The socket takes bytes again."""
         if self._held and not self._job:
             self._step()
@@ -299,7 +305,7 @@ class Transfer:
     def _stop_writing(self) -> None:
         if self._writing:
             self._writing = False
-            self._services.loop.remove_writer(self._sock)
+            self._owner.want_write(wanted=False)
 
     def judge(self, now: float) -> CloseReason | None:
         """Is the client, or the disk, too slow? Asked at `next_look`."""
@@ -424,6 +430,15 @@ class Transfer:
         if self._held:
             self._release()
         self._sock.close()
+
+
+def _whole_step(position: int, step_bytes: int, left: int) -> int:
+    """A step that ends on a boundary of the file, so that no later step is a crumb.
+
+    A socket rarely fills up at the end of a page; without this, each range would end with an extra
+    step for what the last full one left over.
+    """
+    return min(left, step_bytes + -(position + step_bytes) % _BOUNDARY_BYTES)
 
 
 def _read_and_send(

@@ -29,6 +29,7 @@ from ocaserve.serving.connection import Connection
 from ocaserve.serving.counters import CLOSE_PLACES, GAUGE_PLACES, Count, Gauge
 from ocaserve.serving.deadlines import DeadlineWheel
 from ocaserve.serving.listener import Acceptor
+from ocaserve.serving.readiness import system_readiness
 from ocaserve.serving.sending import system_sender
 from ocaserve.serving.services import Clock, Services, entry_formatter
 from ocaserve.settings import Settings
@@ -118,6 +119,7 @@ class Worker:
             parser=HeadParser(limits.head_bytes, limits.header_count, limits.target_bytes),
             catalogue=catalogue,
             sender=system_sender(),
+            readiness=system_readiness(loop),
             wheel=DeadlineWheel(),
             clock=Clock(serve.access_log_format),
             counts=slot.values,

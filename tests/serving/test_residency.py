@@ -67,7 +67,7 @@ def test_hole_makes_only_its_own_range_cold(residency: Residency, file: int) -> 
     assert residency.is_resident(WINDOW + 16384, 2 * WINDOW, NOW)
 
 
-def test_answer_is_kept_for_a_second_and_no_longer(residency: Residency, file: int) -> None:
+def test_answer_is_kept_for_a_while_and_no_longer(residency: Residency, file: int) -> None:
     assert residency.is_resident(0, WINDOW, NOW)
     evict(file)
     assert residency.is_resident(0, WINDOW, NOW + FRESH_TICKS - 1)
