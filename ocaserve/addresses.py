@@ -29,6 +29,11 @@ class Address:
         """As bind() takes it."""
         return self.path or (self.host, self.port)
 
+    @property
+    def url(self) -> str:
+        """As a person would open it."""
+        return str(self) if self.path else f"http://{self}"
+
     def overlaps(self, other: Address) -> bool:
         """Whether the kernel would take both for one: equal, or one is for every host."""
         if self.path or other.path:

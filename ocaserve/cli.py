@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -15,7 +14,6 @@ from ocaserve.errors import OcaserveError
 
 if TYPE_CHECKING:
     from ocaserve.settings import Settings
-    from ocaserve.supervisor import Supervisor
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,7 +33,7 @@ def _fail(error: OcaserveError) -> NoReturn:
 @click.option("-c", "--config", type=click.Path(dir_okay=False), help="Configuration file (TOML).")
 @click.option("--listen", multiple=True, metavar="ADDR:PORT", help="Address to serve on.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Number of serving processes.")
-@click.option("--ready-fd", type=int, hidden=True, help="Descriptor told when all workers serve.")
+@click.option("--ready-fd", type=click.IntRange(3), hidden=True, help="Told when all serve.")
 def serve(
     directories: tuple[str, ...],
     config: str | None,
@@ -55,11 +53,6 @@ def serve(
     def load() -> Settings:
         return settings_from_directories(directories, listen, workers, config)
 
-    def tell_ready(supervisor: Supervisor) -> None:
-        if ready_fd is not None:
-            os.write(ready_fd, json.dumps(_describe(supervisor)).encode() + b"\n")
-            os.close(ready_fd)
-
     _start_logging()
     try:
         supervisor = Supervisor(
@@ -68,21 +61,11 @@ def serve(
             names=(COUNTERS, GAUGES),
             load=load,
             arguments=sys.argv[1:],
-            on_ready=tell_ready,
+            ready_fd=ready_fd,
         )
         supervisor.run()
     except OcaserveError as error:
         _fail(error)
-
-
-def _describe(supervisor: Supervisor) -> dict[str, object]:
-    """What a program that started us wants to know: where we listen and where we count."""
-    counters = supervisor.counters
-    return {
-        "pid": os.getpid(),
-        "listen": [str(address) for address in supervisor.listeners],
-        "counters": {"fd": counters.file, "names": counters.counters + counters.gauges},
-    }
 
 
 def _start_logging() -> None:

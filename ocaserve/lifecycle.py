@@ -12,14 +12,16 @@ class Phase(Enum):
 
     STARTING = "starting"
     SERVING = "serving"
+    HANDED_OVER = "handed over"  # a new version serves; what runs here ends by itself
     STOPPING = "stopping"
     STOPPED = "stopped"
 
 
 class PhaseEvent(Enum):
     READY = "ready"  # every worker serves
+    HAND_OVER = "hand over"
     STOP = "stop"
-    EMPTY = "empty"  # the last worker is gone
+    EMPTY = "empty"  # the last worker is gone, and none is to follow
 
 
 class WorkerState(Enum):
@@ -41,6 +43,9 @@ PHASES: Mapping[tuple[Phase, PhaseEvent], Phase] = {
     (Phase.STARTING, PhaseEvent.READY): Phase.SERVING,
     (Phase.STARTING, PhaseEvent.STOP): Phase.STOPPING,
     (Phase.SERVING, PhaseEvent.STOP): Phase.STOPPING,
+    (Phase.SERVING, PhaseEvent.HAND_OVER): Phase.HANDED_OVER,
+    (Phase.HANDED_OVER, PhaseEvent.STOP): Phase.STOPPING,
+    (Phase.HANDED_OVER, PhaseEvent.EMPTY): Phase.STOPPED,
     (Phase.STOPPING, PhaseEvent.STOP): Phase.STOPPING,  # asked again: no more waiting
     (Phase.STOPPING, PhaseEvent.EMPTY): Phase.STOPPED,
 }
@@ -55,6 +60,9 @@ WORKER_STATES: Mapping[tuple[WorkerState, WorkerEvent], WorkerState] = {
     (WorkerState.SERVING, WorkerEvent.EXIT): WorkerState.GONE,
     (WorkerState.DRAINING, WorkerEvent.EXIT): WorkerState.GONE,
 }
+
+ENDING = frozenset({Phase.HANDED_OVER, Phase.STOPPING})
+"""Phases in which no worker is started, and which end when none is left."""
 
 S = TypeVar("S", bound=Enum)
 E = TypeVar("E", bound=Enum)

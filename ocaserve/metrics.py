@@ -1,11 +1,12 @@
 """Counters that several processes share: one memory map, a slot for each worker.
 
 Layout: `slots` rows of unsigned 64-bit numbers, first the counters, then the gauges, in the order
-of their names. A slot has a single writer, so no number needs a lock; a number is aligned and written
-with one store, so a reader in another process sees the old or the new value and nothing between.
+of their names. A slot has a single writer, so no number needs a lock; a number is aligned and
+written with one store, so a reader in another process sees the old or the new value and nothing
+between.
 
 A worker that takes over a free slot goes on from the counters that it finds. So sums over all slots
-never go backwards, whichever workers come and go. Gauges begin at 0.
+never go backwards, whichever workers come and go. Gauges end with their worker.
 """
 
 from __future__ import annotations
@@ -37,31 +38,22 @@ class CounterMap:
         os.ftruncate(self._file, self._width * slots * _WORD_BYTES)
         self._map = mmap.mmap(self._file, self._width * slots * _WORD_BYTES)
         self._values = memoryview(self._map).cast("Q")
+        self.slots = slots
         self._free = list(range(slots))
-
-    @property
-    def width(self) -> int:
-        """Numbers in a row."""
-        return self._width
 
     @property
     def file(self) -> int:
         """The descriptor of the shared memory."""
         return self._file
 
-    def take_slot(self) -> int:
-        """A slot that nobody writes. Raises IndexError when there is none left."""
-        slot = self._free.pop(0)
-        start = slot * self._width
-        for place in range(start + len(self.counters), start + self._width):
-            self._values[place] = 0
-        return slot
+    def maybe_take_slot(self) -> int | None:
+        """A slot that nobody writes; None when there is none left."""
+        return self._free.pop(0) if self._free else None
 
     def give_back(self, slot: int) -> None:
-        """The slot's writer is gone; its counters stay, its gauges are no longer so."""
-        start = slot * self._width
-        for place in range(start + len(self.counters), start + self._width):
-            self._values[place] = 0
+        """The slot's writer is gone: its counters stay, its gauges are no longer so."""
+        row = self._row(slot)
+        row[len(self.counters) :] = memoryview(bytes(len(self.gauges) * _WORD_BYTES)).cast("Q")
         self._free.append(slot)
 
     def slot(self, slot: int) -> CounterSlot:

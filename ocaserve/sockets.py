@@ -11,13 +11,15 @@ Options are set on the listening socket, once: Linux and FreeBSD copy them to wh
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
 import stat
 import struct
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, MutableMapping
+from dataclasses import dataclass
 
 from ocaserve.addresses import Address, bound_address, parse_address
 from ocaserve.errors import ListenError
@@ -25,25 +27,25 @@ from ocaserve.settings import Serve
 
 BACKLOG = 4_096  # the kernel cuts it to net.core.somaxconn, which is 4096 too on Linux
 _FIRST_PASSED_FD = 3  # sd_listen_fds(3)
-_PASSED_ON = "OCASERVE_LISTEN"  # to a new version: address -> descriptors, as JSON
+_PASSED_ON = "OCASERVE_LISTEN"  # to a new version, as JSON
 _SO_REUSEPORT_LB = 0x00010000  # sys/socket.h, FreeBSD 12; in the socket module since Python 3.14
 _TCP_USER_TIMEOUT = 18  # linux/tcp.h
 _TCP_NOTSENT_LOWAT = 25
-_SO_MAX_PACING_RATE = 47  # asm-generic/socket.h
+_SO_MAX_PACING_RATE = 47  # asm-generic/socket.h; bytes/s
+_UNPACED = 2**64 - 1  # ~0ul: no limit
 
 Listeners = dict[Address, list[socket.socket]]
 
 
 def bind_address(address: Address, count: int) -> list[socket.socket]:
-    """Up to `count` listening sockets on one address. Raises ListenError."""
-    if address.path:
-        return [_bind_path(address)]
+    """`count` listening sockets on a TCP address, or one on a path. Raises ListenError."""
     sockets: list[socket.socket] = []
     try:
+        if address.path:
+            return [_bind_path(address)]
+        _refuse_busy_port(address)
         for _ in range(count):
-            sockets.append(_bind_tcp(address))
-            if not address.port:  # a free port was taken: the others join it
-                address = bound_address(sockets[0])
+            sockets.append(_bind_tcp(bound_address(sockets[0]) if sockets else address))
     except OSError as error:
         for sock in sockets:
             sock.close()
@@ -58,8 +60,7 @@ def _bind_tcp(address: Address) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reuse = _SO_REUSEPORT_LB if sys.platform.startswith("freebsd") else socket.SO_REUSEPORT
         sock.setsockopt(socket.SOL_SOCKET, reuse, 1)
-        if address.family == socket.AF_INET6:  # [::] is for IPv6 alone; IPv4 has its own line
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _keep_to_its_family(sock)
         sock.bind(address.name)
         sock.listen(BACKLOG)
     except OSError:
@@ -71,42 +72,51 @@ def _bind_tcp(address: Address) -> socket.socket:
 def _bind_path(address: Address) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISSOCK(os.stat(address.path).st_mode) and not _answers(address):
-                os.unlink(address.path)  # left behind by a process that was killed
+        if _is_left_behind(address.path):
+            os.unlink(address.path)
         sock.bind(address.path)
         sock.listen(BACKLOG)
-    except OSError as error:
+    except OSError:
         sock.close()
-        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
+        raise
     return sock
 
 
-def _answers(address: Address) -> bool:
+def _is_left_behind(path: str) -> bool:
+    """Whether the socket of a process that was killed lies there."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return False
+    except FileNotFoundError:
+        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(address.path) == 0
+        probe.setblocking(False)  # a living one whose queue is full answers EAGAIN
+        return probe.connect_ex(path) == errno.ECONNREFUSED
 
 
-def refuse_busy_port(address: Address) -> None:
-    """Raise ListenError if another program has the address.
+def _refuse_busy_port(address: Address) -> None:
+    """Raise OSError if another program has the address.
 
     With SO_REUSEPORT a second appliance of the same user could join the first one's port and take
     half of its clients. So the port is tried without it once, before the sockets are bound.
     """
-    if address.path or not address.port:
-        return
     with socket.socket(address.family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if address.family == socket.AF_INET6:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        try:
-            probe.bind(address.name)
-        except OSError as error:
-            raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
+        _keep_to_its_family(probe)
+        probe.bind(address.name)
+
+
+def _keep_to_its_family(sock: socket.socket) -> None:
+    """[::] is for IPv6 alone, on every system; IPv4 has its own line in the settings."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
 
 def set_options(sock: socket.socket, serve: Serve) -> None:
-    """What every accepted connection shall have."""
+    """What every accepted connection shall have.
+
+    All are set each time, also those at 0: a reload may have turned them off.
+    """
     if sock.family == socket.AF_UNIX:
         return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -114,50 +124,69 @@ def set_options(sock: socket.socket, serve: Serve) -> None:
         return
     limits = serve.limits
     # A peer that is gone, or that keeps its window shut, costs the kernel no more than it does us.
-    stall_ms = int(limits.stall_s * 1000)
+    stall_ms = max(1, int(limits.stall_s * 1000))
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, stall_ms)
-    if serve.notsent_lowat_bytes:
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, serve.notsent_lowat_bytes)
-    if limits.pace_bits_per_s:
-        rate = struct.pack("Q", limits.pace_bits_per_s // 8)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, rate)
+    sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, serve.notsent_lowat_bytes)
+    rate = limits.pace_bits_per_s // 8 or _UNPACED
+    sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, struct.pack("Q", rate))
 
 
 # -- sockets from others -------------------------------------------------------------------------
 
 
-def take_passed(environment: MutableMapping[str, str]) -> Listeners:
+@dataclass(frozen=True)
+class Passed:
+    """Sockets that were there before us. Those `lent` are the service manager's to close."""
+
+    listeners: Listeners
+    lent: frozenset[Address]
+
+
+def take_passed(environment: MutableMapping[str, str]) -> Passed:
     """Sockets from the service manager (sd_listen_fds(3)) or from the version before this one.
 
-    The variables are removed, so that no child takes them for its own.
+    The variables are removed, so that no child takes them for its own. Raises ListenError for a
+    descriptor that is no listening socket.
     """
-    passed: Listeners = {}
-    for numbers in json.loads(environment.pop(_PASSED_ON, "{}")).values():
-        for number in numbers:
-            _adopt(passed, number)
+    before = json.loads(environment.pop(_PASSED_ON, '{"sockets": [], "lent": []}'))
+    listeners = _adopt(before["sockets"])
+    lent = _adopt(_take_lent(environment))
+    known = frozenset(parse_address(text) for text in before["lent"])
+    return Passed({**listeners, **lent}, known | lent.keys())
+
+
+def _take_lent(environment: MutableMapping[str, str]) -> range:
     count = environment.pop("LISTEN_FDS", "")
     process = environment.pop("LISTEN_PID", "")
     environment.pop("LISTEN_FDNAMES", None)
-    if process == str(os.getpid()) and count.isdigit():
-        for number in range(_FIRST_PASSED_FD, _FIRST_PASSED_FD + int(count)):
-            _adopt(passed, number)
-    return passed
+    if process != str(os.getpid()) or not count.isdigit():
+        return range(0)
+    return range(_FIRST_PASSED_FD, _FIRST_PASSED_FD + int(count))
 
 
-def _adopt(passed: Listeners, number: int) -> None:
-    sock = socket.socket(fileno=number)
-    sock.set_inheritable(False)
-    passed.setdefault(bound_address(sock), []).append(sock)
+def _adopt(descriptors: Iterable[int]) -> Listeners:
+    adopted: Listeners = {}
+    for descriptor in descriptors:
+        try:
+            sock = socket.socket(fileno=descriptor)
+            is_listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        except OSError as error:
+            raise ListenError(f"passed descriptor {descriptor}: {error.strerror}") from error
+        if not is_listening:
+            raise ListenError(f"passed descriptor {descriptor}: must be a listening socket")
+        sock.set_inheritable(False)
+        adopted.setdefault(bound_address(sock), []).append(sock)
+    return adopted
 
 
-def pass_on(
-    listeners: Mapping[Address, Sequence[socket.socket]],
-) -> tuple[dict[str, str], list[int]]:
+def pass_on(listeners: Listeners, lent: Collection[Address]) -> tuple[dict[str, str], list[int]]:
     """The variable that tells a new version of these sockets, and the descriptors to leave open."""
-    numbers = {
-        str(address): [sock.fileno() for sock in sockets] for address, sockets in listeners.items()
-    }
-    return {_PASSED_ON: json.dumps(numbers)}, [n for group in numbers.values() for n in group]
+    descriptors = [sock.fileno() for sockets in listeners.values() for sock in sockets]
+    told = {"sockets": descriptors, "lent": [str(address) for address in lent]}
+    return {_PASSED_ON: json.dumps(told)}, descriptors
+
+
+# -- opening and closing -------------------------------------------------------------------------
 
 
 def open_listeners(serve: Serve, workers: int, present: Listeners) -> Listeners:
@@ -166,20 +195,13 @@ def open_listeners(serve: Serve, workers: int, present: Listeners) -> Listeners:
     Raises ListenError, having closed what it had bound.
     """
     wanted: Listeners = {}
-    bound: list[socket.socket] = []
     try:
         for text in serve.listen:
-            address = _find_present(parse_address(text), present)
-            sockets = present.get(address)
-            if sockets is None:
-                refuse_busy_port(address)
-                sockets = bind_address(address, workers)
-                bound += sockets
-                address = bound_address(sockets[0])
-            wanted[address] = sockets
+            address = _find_present(parse_address(text), present.keys() - wanted.keys())
+            sockets = present.get(address) or bind_address(address, workers)
+            wanted[bound_address(sockets[0])] = sockets
     except ListenError:
-        for sock in bound:
-            sock.close()
+        close_listeners(wanted, besides=present)
         raise
     for sockets in wanted.values():
         for sock in sockets:
@@ -187,8 +209,22 @@ def open_listeners(serve: Serve, workers: int, present: Listeners) -> Listeners:
     return wanted
 
 
-def _find_present(address: Address, present: Listeners) -> Address:
-    """A port that was chosen freely before stays the same."""
+def _find_present(address: Address, present: Iterable[Address]) -> Address:
+    """The address, or for port 0 the one that it became before: a reload is to keep it."""
     if address.path or address.port:
         return address
     return next((known for known in present if known.host == address.host), address)
+
+
+def close_listeners(listeners: Listeners, besides: Collection[Address]) -> None:
+    """Close our sockets of these addresses, but of those `besides`.
+
+    The kernel refuses connections once the workers that inherited them have closed theirs, which
+    they do when they drain. They are not shut down, because a worker may be accepting right now.
+    """
+    for address in listeners.keys() - set(besides):
+        for sock in listeners[address]:
+            sock.close()
+        if address.path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(address.path)

@@ -1,0 +1,479 @@
+"""The process that keeps the others alive: it binds, forks, watches, replaces; it serves nobody."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ocaserve.addresses import Address
+from ocaserve.errors import OcaserveError, SettingsError, StartError
+from ocaserve.lifecycle import (
+    ENDING,
+    PHASES,
+    WORKER_STATES,
+    Phase,
+    PhaseEvent,
+    WorkerEvent,
+    WorkerState,
+    advance,
+)
+from ocaserve.metrics import CounterMap, CounterSlot
+from ocaserve.notify import Notifier
+from ocaserve.settings import Settings
+from ocaserve.sockets import Listeners, close_listeners, open_listeners, take_passed
+from ocaserve.supervisor.children import Channel, describe_exit, fork_child
+from ocaserve.supervisor.planning import (
+    Timing,
+    listeners_of_share,
+    pause_after,
+    plan_workers,
+    share_out,
+)
+from ocaserve.supervisor.reactor import Reactor
+from ocaserve.supervisor.upgrade import Upgrade
+
+_log = logging.getLogger(__name__)
+
+RunWorker = Callable[[Settings, Sequence[socket.socket], CounterSlot, socket.socket, str], int]
+
+_SLOTS_PER_PLACE = 4  # a place's worker, its successor, and some that still drain
+_SPARE_SLOTS = 64
+
+
+@dataclass(eq=False)
+class Worker:
+    """One worker process, from fork to wait."""
+
+    place: int  # which share of the listeners is its own
+    generation: int
+    pid: int
+    channel: Channel
+    slot: int
+    group_sizes: tuple[int, ...]  # how many sockets each of its addresses has
+    started: float
+    heard: float
+    state: WorkerState = WorkerState.STARTING
+    accepts: list[int] = field(default_factory=list)
+    is_killed: bool = False
+
+    def __str__(self) -> str:
+        return f"worker {self.place} (pid {self.pid})"
+
+    def happen(self, event: WorkerEvent) -> None:
+        self.state = advance(WORKER_STATES, self.state, event)
+
+
+class Fallback(NamedTuple):
+    """What to go back to: the generation with which all workers served, and what belongs to it."""
+
+    generation: int
+    settings: Settings
+    listeners: Listeners
+
+
+class Supervisor:
+    """Runs the appliance until it is told to stop.
+
+    run_worker: what a forked child does. load: reads the settings again, for HUP. arguments: the
+    command line, for USR2. ready_fd: a pipe that gets one line of JSON when all workers serve.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        run_worker: RunWorker,
+        *,
+        names: tuple[Sequence[str], Sequence[str]],
+        load: Callable[[], Settings],
+        arguments: Sequence[str] = (),
+        ready_fd: int | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self._settings = settings
+        self._run_worker = run_worker
+        self._load = load
+        self._arguments = tuple(arguments)
+        self._ready_fd = ready_fd
+        self._timing = timing or Timing()
+        self._phase = Phase.STARTING
+        self._counters = CounterMap(
+            *names, slots=_SLOTS_PER_PLACE * settings.worker_count + _SPARE_SLOTS
+        )
+        self._reactor = Reactor()
+        self._notifier = Notifier(os.environ)
+        self._generation = 0
+        self._newest_generation = 0
+        self._listeners: Listeners = {}  # of the wanted generation
+        self._open: Listeners = {}  # these, and those of other generations
+        self._lent: frozenset[Address] = frozenset()  # the service manager's
+        self._fallback: Fallback | None = None  # while a reload may be undone
+        self._is_reloading = False
+        self._workers: dict[int, Worker] = {}  # by pid
+        self._resting: set[int] = set()  # places that wait after a death
+        self._deaths: dict[int, int] = {}  # in a row, by place
+        self._failed_starts = 0
+        self._failure: str | None = None
+        self._upgrade: Upgrade | None = None
+
+    def run(self) -> None:
+        """Bring the appliance into service; return when it has stopped. Raises OcaserveError."""
+        _raise_descriptor_limit()
+        self._open_first_listeners()
+        self._reactor.hear(
+            {
+                signal.SIGTERM: self._stop,
+                signal.SIGINT: self._stop,
+                signal.SIGHUP: self._reload,
+                signal.SIGUSR1: self._reopen_logs,
+                signal.SIGUSR2: self._start_upgrade,
+                signal.SIGCHLD: self._reap,
+            }
+        )
+        self._reactor.every(self._timing.silence_s / 30, self._look_after_workers)
+        if self._notifier.watchdog_s:
+            self._reactor.every(self._notifier.watchdog_s / 2, self._feed_watchdog)
+        self._pursue_plan()
+        while self._workers or self._phase not in ENDING:
+            self._reactor.turn()
+        self._happen(PhaseEvent.EMPTY)
+        if self._failure is not None:
+            raise StartError(self._failure)
+
+    def _open_first_listeners(self) -> None:
+        passed = take_passed(os.environ)
+        settings = self._settings
+        self._lent = passed.lent
+        self._listeners = open_listeners(settings.serve, settings.worker_count, passed.listeners)
+        self._open = {**passed.listeners, **self._listeners}
+        for address in passed.listeners.keys() - self._listeners.keys():
+            _log.warning("%s was passed in, but the settings do not listen on it", address)
+
+    def _happen(self, event: PhaseEvent) -> None:
+        self._phase = advance(PHASES, self._phase, event)
+
+    # -- having the right workers ----------------------------------------------------------------
+
+    def _pursue_plan(self) -> None:
+        """Do what is to be done now; called after everything that may change it."""
+        if self._phase in ENDING:
+            return
+        plan = plan_workers(
+            self._settings.worker_count,
+            self._generation,
+            tuple(self._workers.values()),
+            self._resting,
+        )
+        for worker in plan.retire:
+            self._retire(worker, self._settings.serve.reload_drain_s)
+        for place in plan.start:
+            self._start_worker(place)
+        self._share_out()
+        if plan.is_settled and self._phase is Phase.STARTING:
+            self._announce()
+        elif plan.is_settled and self._is_reloading:
+            self._end_reload()
+
+    def _start_worker(self, place: int) -> None:
+        slot = self._counters.maybe_take_slot()
+        if slot is None:
+            self._make_room()
+            return
+        sockets = [sock for group in self._listeners.values() for sock in group]
+
+        def run(channel: socket.socket) -> int:
+            row = self._counters.slot(slot)
+            return self._run_worker(self._settings, sockets, row, channel, f"worker {place}")
+
+        pid, channel = fork_child(run, self._let_go, self._reactor.signals)
+        now = time.monotonic()
+        sizes = tuple(len(group) for group in self._listeners.values())
+        worker = Worker(place, self._generation, pid, channel, slot, sizes, now, now)
+        self._workers[pid] = worker
+        self._reactor.watch(channel.fileno(), lambda: self._on_message(worker))
+
+    def _let_go(self) -> None:
+        """In a forked child: close what is the supervisor's alone."""
+        self._reactor.abandon()
+        for worker in self._workers.values():
+            worker.channel.close()
+        if self._ready_fd is not None:
+            os.close(self._ready_fd)
+        if self._upgrade is not None:
+            self._upgrade.let_go()
+
+    def _make_room(self) -> None:
+        """All slots are taken: the worker that has drained for longest ends; its exit goes on."""
+        draining = [w for w in self._workers.values() if w.state is WorkerState.DRAINING]
+        if draining and not any(w.is_killed for w in draining):
+            self._kill(draining[0], "still drains, and its place in the counters is needed")
+
+    def _share_out(self) -> None:
+        """Tell each worker which listeners to accept from, where that has changed."""
+        serving = {
+            w.place: w for w in self._workers.values() if w.state is WorkerState.SERVING
+        }  # where a place has two, the younger
+        places = self._settings.worker_count
+        for place, shares in share_out(places, sorted(serving)).items():
+            worker = serving[place]
+            positions = [listeners_of_share(worker.group_sizes, places, s) for s in shares]
+            accepts = sorted(set().union(*positions))
+            if accepts != worker.accepts:
+                worker.accepts = accepts
+                worker.channel.tell({"do": "accept", "listeners": accepts})
+
+    def _retire(self, worker: Worker, deadline_s: float) -> None:
+        worker.happen(WorkerEvent.DRAIN)
+        worker.accepts = []
+        worker.channel.tell({"do": "drain", "deadline_s": deadline_s})
+        late_s = deadline_s + self._timing.kill_margin_s
+        self._reactor.after(late_s, lambda: self._kill(worker, "did not end by its deadline"))
+
+    def _kill(self, worker: Worker, why: str) -> None:
+        if worker.state is not WorkerState.GONE and not worker.is_killed:
+            _log.error("%s %s: killed", worker, why)
+            worker.is_killed = True
+            os.kill(worker.pid, signal.SIGKILL)
+
+    # -- what workers do -------------------------------------------------------------------------
+
+    def _on_message(self, worker: Worker) -> None:
+        fact = worker.channel.hear()
+        if fact is None:  # SIGCHLD tells the rest
+            self._reactor.unwatch(worker.channel.fileno())
+            return
+        worker.heard = time.monotonic()
+        if fact == "ready":
+            worker.happen(WorkerEvent.READY)
+            self._pursue_plan()
+
+    def _reap(self) -> None:
+        for pid in list(self._workers):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._on_exit(self._workers.pop(pid), status)
+        if self._upgrade is not None and self._upgrade.has_ended():
+            self._give_up_upgrade("ended before it was ready")
+
+    def _on_exit(self, worker: Worker, status: int) -> None:
+        before = worker.state
+        worker.happen(WorkerEvent.EXIT)
+        self._reactor.unwatch(worker.channel.fileno())
+        worker.channel.close()
+        self._counters.give_back(worker.slot)
+        is_told = before is WorkerState.DRAINING
+        if not worker.is_killed and (status or not is_told):
+            _log.error("%s %s", worker, describe_exit(status))
+        if not is_told:
+            self._rest(worker)
+        if before is WorkerState.STARTING:
+            self._on_failed_start(worker, status)
+        self._pursue_plan()
+
+    def _rest(self, worker: Worker) -> None:
+        """Its place waits for a new worker, the longer the more have died there in a row."""
+        place = worker.place
+        if time.monotonic() - worker.started >= self._timing.healthy_s:
+            self._deaths[place] = 0
+        self._deaths[place] = deaths = self._deaths.get(place, 0) + 1
+        self._resting.add(place)
+        self._reactor.after(pause_after(deaths, self._timing), lambda: self._end_rest(place))
+
+    def _end_rest(self, place: int) -> None:
+        self._resting.discard(place)
+        self._pursue_plan()
+
+    def _on_failed_start(self, worker: Worker, status: int) -> None:
+        if self._fallback is not None and worker.generation == self._generation:
+            self._undo_reload(worker)
+        self._failed_starts += 1
+        if self._phase is Phase.STARTING and self._failed_starts >= self._timing.starts_tried:
+            self._failure = f"the workers do not start: the last one {describe_exit(status)}"
+            self._stop()
+
+    def _look_after_workers(self) -> None:
+        """A worker that gives no sign of life is stuck, and is better replaced than waited for."""
+        now = time.monotonic()
+        for worker in self._workers.values():
+            if now - worker.heard > self._timing.silence_s:
+                self._kill(worker, f"gave no sign of life for {self._timing.silence_s:g} s")
+
+    def _feed_watchdog(self) -> None:
+        now = time.monotonic()
+        if all(now - w.heard < self._timing.silence_s for w in self._workers.values()):
+            self._notifier.tell("WATCHDOG=1")
+
+    # -- what the operator asks for --------------------------------------------------------------
+
+    def _announce(self) -> None:
+        self._happen(PhaseEvent.READY)
+        status = self._describe()
+        _log.info("%s", status)
+        self._notifier.tell("READY=1", f"STATUS={status}", f"MAINPID={os.getpid()}")
+        if self._ready_fd is None:
+            return
+        facts = {
+            "pid": os.getpid(),
+            "listen": [str(address) for address in self._listeners],
+            "counters": {
+                "fd": self._counters.file,
+                "names": self._counters.counters + self._counters.gauges,
+            },
+        }
+        with suppress(BrokenPipeError):  # who asked to be told has gone; we serve all the same
+            os.write(self._ready_fd, json.dumps(facts).encode() + b"\n")
+        os.close(self._ready_fd)
+        self._ready_fd = None
+
+    def _describe(self) -> str:
+        count = self._settings.worker_count
+        stores = ", ".join(store.path for store in self._settings.store)
+        addresses = ", ".join(address.url for address in self._listeners)
+        return f"serving {stores} on {addresses} ({count} worker{'s' * (count > 1)})"
+
+    def _stop(self) -> None:
+        """Let running responses end, within drain_s; asked a second time, end at once."""
+        before = self._phase
+        self._happen(PhaseEvent.STOP)
+        self._notifier.tell("STOPPING=1")
+        if before is Phase.STOPPING:
+            for worker in self._workers.values():
+                self._kill(worker, "was to end at once")
+            return
+        deadline_s = self._settings.serve.drain_s
+        _log.info("stopping: responses have %g s to end", deadline_s)
+        if self._upgrade is not None:
+            self._give_up_upgrade("was not ready when this one was told to stop")
+        if before is not Phase.HANDED_OVER:  # then the new version has them
+            close_listeners(self._open, besides=self._lent)
+        self._retire_all(deadline_s)
+
+    def _retire_all(self, deadline_s: float) -> None:
+        for worker in self._workers.values():
+            self._retire(worker, deadline_s)
+
+    def _reopen_logs(self) -> None:
+        """After a rotation: write to the files that have the names now."""
+        for worker in self._workers.values():
+            worker.channel.tell({"do": "reopen_logs"})
+
+    # -- other settings --------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        """Read the settings again and replace the workers one after the other."""
+        if self._phase is not Phase.SERVING:
+            _log.warning("reload ignored while %s", self._phase.value)
+            return
+        self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            settings = self._load_fitting()
+            listeners = open_listeners(settings.serve, settings.worker_count, self._open)
+        except OcaserveError as error:
+            for fault in error.faults if isinstance(error, SettingsError) else (str(error),):
+                _log.error("reload refused, the settings stay as they were: %s", fault)
+            self._notifier.tell("READY=1")
+            return
+        _log.info("reloading")
+        before = Fallback(self._generation, self._settings, self._listeners)
+        self._fallback = self._fallback or before
+        self._newest_generation += 1
+        self._change_to(self._newest_generation, settings, listeners)
+
+    def _load_fitting(self) -> Settings:
+        """The settings as they are written now. Raises SettingsError."""
+        settings = self._load()
+        most = self._counters.slots // 2  # while each worker is replaced, there are two
+        if settings.worker_count > most:
+            raise SettingsError(
+                [
+                    f"serve.workers = {settings.worker_count}: "
+                    f"without a restart there can be at most {most}"
+                ]
+            )
+        return settings
+
+    def _change_to(self, generation: int, settings: Settings, listeners: Listeners) -> None:
+        self._generation, self._settings, self._listeners = generation, settings, listeners
+        self._open = {**self._open, **listeners}
+        self._is_reloading = True
+        self._pursue_plan()
+
+    def _end_reload(self) -> None:
+        """Every place has its worker: let go of what only other generations wanted."""
+        outcome = "the settings are as they were" if self._fallback is None else "reloaded"
+        self._is_reloading = False
+        self._fallback = None
+        close_listeners(self._open, besides=self._listeners.keys() | self._lent)
+        self._open = {
+            a: s for a, s in self._open.items() if a in self._listeners.keys() | self._lent
+        }
+        status = self._describe()
+        _log.info("%s: %s", outcome, status)
+        self._notifier.tell("READY=1", f"STATUS={status}")
+
+    def _undo_reload(self, worker: Worker) -> None:
+        """A worker does not start with the new settings: go back to those that work."""
+        assert self._fallback is not None
+        _log.error("reload failed: %s does not start; going back", worker)
+        before = self._fallback
+        self._fallback = None
+        self._change_to(*before)
+
+    # -- a new version ---------------------------------------------------------------------------
+
+    def _start_upgrade(self) -> None:
+        """Start the program that is installed now, on the same sockets."""
+        if self._phase is not Phase.SERVING or self._is_reloading or self._upgrade is not None:
+            busy = "reloading" if self._is_reloading else self._phase.value
+            _log.warning("upgrade ignored while %s", "upgrading" if self._upgrade else busy)
+            return
+        try:
+            self._upgrade = upgrade = Upgrade(self._listeners, self._lent, self._arguments)
+        except OSError as error:
+            _log.error("the new version cannot be started: %s; this one goes on", error)
+            return
+        _log.info("starting a new version (pid %d)", upgrade.pid)
+        self._reactor.watch(upgrade.pipe, self._on_upgrade_told)
+        self._reactor.after(self._timing.upgrade_s, lambda: self._end_patience(upgrade))
+
+    def _on_upgrade_told(self) -> None:
+        upgrade = self._upgrade
+        assert upgrade is not None
+        if not upgrade.is_ready():
+            self._give_up_upgrade("ended before it was ready")
+            return
+        self._reactor.unwatch(upgrade.pipe)
+        upgrade.let_go()
+        self._upgrade = None
+        _log.info("the new version (pid %d) serves; this one ends", upgrade.pid)
+        self._notifier.tell(f"MAINPID={upgrade.pid}")
+        self._happen(PhaseEvent.HAND_OVER)
+        self._retire_all(self._settings.serve.reload_drain_s)
+
+    def _end_patience(self, upgrade: Upgrade) -> None:
+        if self._upgrade is upgrade:
+            self._give_up_upgrade(f"was not ready within {self._timing.upgrade_s:g} s")
+
+    def _give_up_upgrade(self, why: str) -> None:
+        """The new version does not come into service: this one goes on."""
+        upgrade = self._upgrade
+        assert upgrade is not None
+        self._upgrade = None
+        self._reactor.unwatch(upgrade.pipe)
+        upgrade.give_up()
+        _log.error("the new version (pid %d) %s", upgrade.pid, why)
+
+
+def _raise_descriptor_limit() -> None:
+    """Every connection and open file takes a descriptor: use what the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
