@@ -43,8 +43,9 @@ def format_combined(
 ) -> bytes:  # fmt: skip
     """A line of the combined log format.
 
-    when: local time as it stands between the brackets. received: the first line of what came, where
-    no request could be made of it. sent: bytes of body. duration_s and note are not in this format.
+    when: local time as it stands between the brackets. received: the first line of what came,
+    where no request could be made of it. sent: bytes of body. duration_s and note have no place in
+    this format.
     """
     if request is None:
         return b'%b - - [%b] "%b" %d %d "-" "-"\n' % (
@@ -53,13 +54,14 @@ def format_combined(
     method, target, minor, fields, _ = request
     if _QUOTE in target or _BACKSLASH in target:
         target = _escaped(target)
+    tail = _tails.get(fields) or _make_tail(fields)
     return b'%b - - [%b] "%b %b HTTP/1.%d" %d %d %b' % (
-        address, when, method, target, minor, status, sent, _tails.get(fields) or _make_tail(fields),
+        address, when, method, target, minor, status, sent, tail,
     )  # fmt: skip
 
 
 _tails: dict[Fields, bytes] = {}
-"""The end of a line, for each set of fields: a client's requests share one (see `protocol.head`)."""
+"""The end of a line, for each set of fields: a client's requests share one (`protocol.head`)."""
 _MOST_TAILS = 4_096
 
 

@@ -80,7 +80,7 @@ class Connection:
         self._set_interest(self._interest | WRITE if wanted else self._interest & ~WRITE)
 
     def _on_ready(self, events: int) -> None:
-        """The kernel has news of the socket. What it is not asked about is trouble: see by trying."""
+        """The kernel has news of the socket. Unasked news is trouble: trying shows which."""
         if self._interest & WRITE and events != READ:
             self._transfer.on_writable()
         if self._interest & READ and events != WRITE:

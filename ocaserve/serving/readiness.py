@@ -2,8 +2,8 @@
 
 `EpollReadiness` is an epoll instance of our own, level-triggered, that the event loop watches as a
 single descriptor. Registering each connection with the event loop instead costs a handle and a
-context for every event, and on uvloop two batches of io_uring for every response that has to wait for
-its socket (measured: 8 MiB responses take a tenth more of the CPU). Both event loops become equally
+context for every event, and on uvloop two batches of io_uring for every response that waits for its
+socket (measured: 8 MiB responses take a tenth more of the CPU). Both event loops become equally
 fast this way, because neither sees the connections.
 
 `LoopReadiness` registers with the event loop, for systems without epoll.

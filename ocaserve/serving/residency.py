@@ -10,9 +10,10 @@ mincore answers "all resident" to a caller who neither owns the file nor may wri
 would tell other users' secrets). `Residency` must not be made for such a file: `tells_truth` says
 so, and every range of it goes through a thread.
 
-A window of the file that was found resident is not asked about again for two seconds: the kernel
-does not drop pages that were used a moment ago, short of an emergency. Asking each time costs a
-quarter of the time of sending (measured: 20 us for 1 MiB, which takes 60 to 90 to send). Time is counted in ticks of the catalogue's timer.
+A window of the file that was found resident is not asked about again for four seconds: the kernel
+does not drop pages of a file that is being sent, short of an emergency, and asking each time would
+cost a quarter of the time of sending (measured: 20 us for 1 MiB, which takes 60 to 90 to send).
+Time is counted in ticks of the catalogue's timer.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ import os
 import sys
 from array import array
 
-WINDOW_BITS = 20  # 1 MiB: an answer takes 8 us and holds for all requests of the next second
-FRESH_TICKS = 8  # two seconds, at four ticks a second
+WINDOW_BITS = 20  # 1 MiB: an answer takes 20 us and holds for all requests of the next seconds
+FRESH_TICKS = 16  # four seconds, at four ticks a second
 _PAGE = mmap.PAGESIZE
 _PAGE_BITS = _PAGE.bit_length() - 1
 _MOST_WINDOWS = 18  # asked about in one call: more than the longest step spans

@@ -77,9 +77,9 @@ class Transfer:
     """The response that a connection is sending, if any."""
 
     __slots__ = (
-        "_abandoned", "_cold_from", "_file", "_head", "_held", "_job", "_mark", "_mark_time",
-        "_next", "_owner", "_position", "_progressed", "_services", "_sock", "_stop", "_taken",
-        "_writing", "from_file", "plan",
+        "_abandoned", "_cold_from", "_corked", "_file", "_head", "_held", "_job", "_mark",
+        "_mark_time", "_next", "_owner", "_position", "_progressed", "_services", "_sock", "_stop",
+        "_taken", "_writing", "from_file", "plan",
     )  # fmt: skip
 
     def __init__(self, services: Services, sock: socket.socket, owner: Owner) -> None:
@@ -102,6 +102,7 @@ class Transfer:
         self._job = False  # a thread holds the socket
         self._held = False  # the response spans turns of the event loop
         self._abandoned = False
+        self._corked = False  # the kernel sends whole segments only
 
     @property
     def is_sending(self) -> bool:
@@ -228,7 +229,15 @@ class Transfer:
             self._end(CloseReason.SHORT_BODY)
             return
         self._services.counts[_HOT] += taken
+        if not self._corked and self._position + taken < self._stop:
+            self._set_cork(corked=True)
         self._moved(taken, count)
+
+    def _set_cork(self, *, corked: bool) -> None:
+        """Steps of one response share segments; what is left of the last goes out at its end."""
+        self._corked = corked
+        with suppress(OSError):  # the client may be gone, which the next send will find out
+            self._services.sender.cork(self._sock, corked=corked)
 
     def _send_copied(self, file: OpenFile | None) -> None:
         """Send what does not come from a descriptor: heads, delimiters, small objects."""
@@ -331,6 +340,8 @@ class Transfer:
         self._hold()
         if self._head and not self._send_head_alone():
             return
+        if self._corked:  # what was sent shall not wait for the disk
+            self._set_cork(corked=False)
         self._stop_writing()
         self._job = True
         self._progressed = monotonic()
@@ -399,6 +410,8 @@ class Transfer:
     def _end(self, reason: CloseReason | None) -> None:
         """Over: let go of everything, then tell the connection."""
         self._stop_writing()
+        if self._corked:
+            self._set_cork(corked=False)
         if self._held:
             self._release()
         self._file = None
