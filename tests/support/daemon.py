@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.wire import Address
+
 START_S = 20.0
 STOP_S = 20.0
 
 
 class Daemon:
-    """A running appliance. `address` is (host, port) of its first listener; `log` what it said."""
+    """A running appliance. `address` is where its first listener is; `log` holds what it said."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], facts: dict[str, object], log: Path
@@ -28,8 +30,7 @@ class Daemon:
         listen = facts["listen"]
         assert isinstance(listen, list)
         self.addresses: list[str] = listen
-        host, _, port = listen[0].rpartition(":")
-        self.address = (host.strip("[]"), int(port)) if port.isdigit() else (listen[0], 0)
+        self.address = _as_address(listen[0])
         counters = facts["counters"]
         assert isinstance(counters, dict)
         self._names: list[str] = counters["names"]
@@ -86,11 +87,15 @@ class Daemon:
             raise AssertionError(f"did not start: {log.read_text()}")
         return cls(process, json.loads(line), log)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Say something to the supervisor."""
+        self.process.send_signal(number)
+
     def stop(self) -> None:
         """Ask it to end; make it, if it does not."""
         os.close(self._memory)
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.signal(signal.SIGTERM)
             try:
                 self.process.wait(STOP_S)
             except subprocess.TimeoutExpired:
@@ -106,7 +111,14 @@ class Daemon:
 
     def counters(self) -> dict[str, int]:
         """Each counter and gauge, added up over all workers there have been."""
-        data = os.pread(self._memory, 1 << 20, 0)
+        data = os.pread(self._memory, os.fstat(self._memory).st_size, 0)
         words = memoryview(data).cast("Q").tolist()
         width = len(self._names)
         return {name: sum(words[place::width]) for place, name in enumerate(self._names)}
+
+
+def _as_address(text: str) -> Address:
+    if text.startswith("unix:"):
+        return text.removeprefix("unix:")
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
