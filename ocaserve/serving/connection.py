@@ -81,6 +81,9 @@ class Connection:
 
     def _on_ready(self, events: int) -> None:
         """The kernel has news of the socket. Unasked news is trouble: trying shows which."""
+        if self._interest == READ:
+            self._on_readable()
+            return
         if self._interest & WRITE and events != READ:
             self._transfer.on_writable()
         if self._interest & READ and events != WRITE:

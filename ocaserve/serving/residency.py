@@ -76,8 +76,10 @@ class Residency:
     def is_resident(self, start: int, stop: int, tick: int) -> bool:
         """Whether bytes `start` up to `stop` can be sent without waiting. `tick` is now."""
         verified = self._verified
-        last = (stop - 1) >> WINDOW_BITS
-        for window in range(start >> WINDOW_BITS, last + 1):
+        first, last = start >> WINDOW_BITS, (stop - 1) >> WINDOW_BITS
+        if first == last and tick - verified[first] < FRESH_TICKS:
+            return True
+        for window in range(first, last + 1):
             if tick - verified[window] >= FRESH_TICKS:
                 return self._ask(window, last, start, stop, tick)
         return True
