@@ -82,7 +82,8 @@ class HeadParser:
             raise RequestRefused(431, "head_too_large")
         if buffer.count(b"\n") != buffer.count(b"\r\n"):
             raise RequestRefused(400, "bare_line_feed")
-        if b"\0" in buffer or (line and not _METHOD.match(line)):
+        is_begun = line not in (b"", b"\r")  # the start of an empty line may be all there is
+        if b"\0" in buffer or (is_begun and not _METHOD.match(line)):
             raise RequestRefused(400, "request_line")
         if found:
             self._parse_line(line)
@@ -94,7 +95,7 @@ class HeadParser:
         known = self._lines.get(line)
         if known is None:
             if not line:  # one empty line may stand before a request (RFC 9112 section 2.2)
-                if head.startswith((b"\r\n\r\n", b"\r\n\n")):
+                if head.startswith(b"\r\n\r\n"):
                     raise RequestRefused(400, "request_line")
                 return self.parse(head[2:])
             known = self._learn_line(line)

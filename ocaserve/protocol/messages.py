@@ -62,12 +62,6 @@ class Request(NamedTuple):
     fields: Fields
     range: bytes | None  # the value of Range, or None
 
-    @property
-    def is_persistent(self) -> bool:
-        """Whether the client wants the connection kept (RFC 9112 section 9.3)."""
-        fields = self.fields
-        return not fields.close and (self.minor == 1 or fields.keep_alive)
-
 
 class ByteRange(NamedTuple):
     """Bytes `start` up to and not including `stop` of a representation."""
