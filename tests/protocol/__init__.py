@@ -1,0 +1,1 @@
+"""The core: bytes in, plans out."""
