@@ -29,4 +29,4 @@ def _watchdog_s(environment: Mapping[str, str]) -> float | None:
     usec = environment.get("WATCHDOG_USEC", "")
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()) or not usec.isdigit():
         return None
-    return int(usec) / 1e6
+    return int(usec) / 1e6 or None
