@@ -31,10 +31,16 @@ class FakeFreeBsd:
         self.resident = len(CONTENT)  # bytes from the start of the file that are in memory
 
     def sendfile(
-        self, out: int, file: int, offset: int, count: int, headers: object = (), flags: int = 0
+        self,
+        out: int,
+        file: int,
+        offset: int,
+        count: int,
+        headers: list[bytes] | None = None,
+        flags: int = 0,
     ) -> int:
         assert count > 0, "0 would send to the end of the file"
-        heads = b"".join(headers or ())  # type: ignore[call-overload]
+        heads = b"".join(headers or ())
         sock = socket.socket(fileno=os.dup(out))
         with sock:
             sent = 0

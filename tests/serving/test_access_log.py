@@ -1,0 +1,143 @@
+"""Log lines cannot be forged, and the writer loses none but says so."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ocaserve.protocol.messages import Fields, Request
+from ocaserve.serving.access_log import AccessLog, format_combined, format_json
+
+WHEN = b"24/Nov/2026:10:00:00 +0000"
+FIELDS = Fields(host=b"oca", referer=b"http://page/", user_agent=b"player/1")
+REQUEST = Request(b"GET", b"/a.mp4", 1, FIELDS, b"bytes=0-9")
+
+
+def combined(request: Request | None = REQUEST, received: bytes = b"") -> bytes:
+    return format_combined(WHEN, b"192.0.2.1", request, received, 206, 10, 0.5, "")
+
+
+def test_combined_line() -> None:
+    assert combined() == (
+        b'192.0.2.1 - - [24/Nov/2026:10:00:00 +0000] "GET /a.mp4 HTTP/1.1" 206 10 '
+        b'"http://page/" "player/1"\n'
+    )
+
+
+def test_absent_fields_are_dashes() -> None:
+    line = combined(REQUEST._replace(fields=Fields()))
+    assert line.endswith(b' 206 10 "-" "-"\n')
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        pytest.param(b'x" 200 1 "', id="quote"),
+        pytest.param(b"x\\", id="backslash"),
+        pytest.param(b"x\ty", id="tab"),
+        pytest.param("ü".encode(), id="non_ascii"),
+    ],
+)
+def test_field_cannot_leave_its_quotes(hostile: bytes) -> None:
+    line = combined(REQUEST._replace(fields=Fields(user_agent=hostile)))
+    assert line.count(b'"') == 6
+    assert line.count(b"\n") == 1
+    assert line.isascii()
+
+
+def test_target_cannot_leave_its_quotes() -> None:
+    line = combined(REQUEST._replace(target=b'/a"b'))
+    assert b'"GET /a\\x22b HTTP/1.1"' in line
+
+
+def test_refused_request_is_logged_as_received() -> None:
+    line = combined(None, b"G\x00T /\r")
+    assert b'"G\\x00T /\\x0D" 206 10 "-" "-"' in line
+
+
+def test_json_line_is_an_object() -> None:
+    line = format_json(b"T", b"192.0.2.1", REQUEST, b"", 206, 10, 0.25, "client_gone")
+    assert json.loads(line) == {
+        "time": "T",
+        "address": "192.0.2.1",
+        "method": "GET",
+        "target": "/a.mp4",
+        "protocol": "HTTP/1.1",
+        "host": "oca",
+        "range": "bytes=0-9",
+        "referer": "http://page/",
+        "user_agent": "player/1",
+        "status": 206,
+        "bytes": 10,
+        "duration_s": 0.25,
+        "note": "client_gone",
+    }
+
+
+def test_json_of_a_refused_request() -> None:
+    line = format_json(b"T", b"192.0.2.1", None, b'\xff"\n', 400, 16, 0.0, "request_line")
+    assert json.loads(line)["request"] == '\xff"\n'
+
+
+def make_log(path: Path, reports: list[OSError]) -> AccessLog:
+    return AccessLog(str(path), asyncio.get_running_loop(), reports.append)
+
+
+async def settle(log: AccessLog) -> None:
+    """Wait until the thread has written: a job submitted now is delivered after all before it."""
+    written = asyncio.Event()
+    log._writer.submit(lambda: None, lambda _: written.set())
+    await asyncio.wait_for(written.wait(), 5)
+
+
+async def test_lines_are_written_in_order(tmp_path: Path) -> None:
+    log = make_log(tmp_path / "log", [])
+    for number in range(5000):
+        log.write(b"%d\n" % number)
+    log.flush()
+    await settle(log)
+    assert (tmp_path / "log").read_bytes().split() == [b"%d" % n for n in range(5000)]
+    assert log.taken == 5000
+    assert log.dropped == 0
+
+
+async def test_lines_after_reopening_go_to_the_new_file(tmp_path: Path) -> None:
+    log = make_log(tmp_path / "log", [])
+    log.write(b"old\n")
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    log.reopen()
+    log.write(b"new\n")
+    log.flush()
+    await settle(log)
+    assert (tmp_path / "log.1").read_bytes() == b"old\n"
+    assert (tmp_path / "log").read_bytes() == b"new\n"
+
+
+async def test_full_disk_drops_lines_counts_them_and_reports_once() -> None:
+    reports: list[OSError] = []
+    log = make_log(Path("/dev/full"), reports)
+    for _ in range(3):
+        log.write(b"line\n")
+        log.flush()
+        await settle(log)
+    assert log.dropped == 3
+    assert [error.errno for error in reports] == [28]
+
+
+async def test_last_lines_are_written_at_the_end(tmp_path: Path) -> None:
+    log = make_log(tmp_path / "log", [])
+    log.write(b"last\n")
+    log.flush_now()
+    assert (tmp_path / "log").read_bytes() == b"last\n"
+
+
+async def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    log = AccessLog("-", asyncio.get_running_loop(), lambda _: None)
+    log.write(b"shown\n")
+    log.flush_now()
+    os.close(log._file)
+    assert capfd.readouterr().out == "shown\n"
