@@ -35,18 +35,16 @@ def format_http_date(epoch: int) -> bytes:
 def parse_http_date(value: bytes, now: int = 0) -> int | None:
     """Seconds since the epoch, or None for what is no HTTP date: a recipient ignores that.
 
-    `now` settles the century of a two-digit year: one that looks more than 50 years in the future
-    is the most recent past year with these digits.
+    `now` settles the century of a two-digit year: it is the last year with these digits that is not
+    more than 50 years in the future.
     """
     match = next((found for form in _FORMS if (found := form.fullmatch(value))), None)
     if match is None:
         return None
     year = int(match["year"])
     if len(match["year"]) == 2:
-        this_year = datetime.fromtimestamp(now, UTC).year
-        year += this_year - this_year % 100
-        if year > this_year + 50:
-            year -= 100
+        latest = datetime.fromtimestamp(now, UTC).year + 50
+        year = latest - (latest - year) % 100
     month = _MONTHS.index(match["month"]) + 1
     day, hour, minute, second = (int(match[part]) for part in ("day", "hour", "minute", "second"))
     try:
