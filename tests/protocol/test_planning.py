@@ -1,0 +1,430 @@
+"""What is answered: status, head, body, and whether the connection stays."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocaserve.protocol.dates import format_http_date
+from ocaserve.protocol.messages import (
+    ByteRange,
+    Fields,
+    Representation,
+    Request,
+    RequestRefused,
+    ResponsePlan,
+)
+from ocaserve.protocol.planning import (
+    ResponsePolicy,
+    check_request,
+    describe_representation,
+    plan_options,
+    plan_refusal,
+    plan_response,
+)
+
+SIZE = 1000
+MODIFIED = 1_700_000_000
+NOW = MODIFIED + 1_000_000
+DATE = format_http_date(NOW)
+BOUNDARY = b"0123456789abcdef"
+POLICY = ResponsePolicy()
+BARE = ResponsePolicy(cache_control="", cors_origin="")
+OBJECT = describe_representation(SIZE, MODIFIED * 10**9, b"video/mp4", POLICY)
+CORS = (b"access-control-allow-origin", b"timing-allow-origin", b"access-control-expose-headers")
+
+
+def request(
+    value: bytes | None = None, method: bytes = b"GET", minor: int = 1, **fields: Any
+) -> Request:
+    conditional = {"if_match", "if_none_match", "if_modified_since", "if_unmodified_since"}
+    asked = Fields(host=b"a", is_conditional=not conditional.isdisjoint(fields), **fields)
+    return Request(method, b"/k", minor, asked, value)
+
+
+def plan(asked: Request, representation: Representation = OBJECT) -> ResponsePlan:
+    return plan_response(asked, representation, POLICY, DATE, NOW, BOUNDARY)
+
+
+def fields_of(answer: ResponsePlan) -> dict[bytes, bytes]:
+    """The header fields, none of which may stand twice; names in lower case."""
+    head, end, _ = answer.head.partition(b"\r\n\r\n")
+    assert end
+    status_line, *lines = head.split(b"\r\n")
+    assert re.fullmatch(rb"HTTP/1\.1 %d [A-Z][A-Za-z ]+" % answer.status, status_line)
+    pairs = [line.split(b": ", 1) for line in lines]
+    fields = {name.lower(): value for name, value in pairs}
+    assert len(fields) == len(pairs)
+    assert all(value and value == value.strip() for value in fields.values())
+    return fields
+
+
+def body_of(answer: ResponsePlan) -> bytes:
+    """The body that is in the plan itself."""
+    return answer.head.partition(b"\r\n\r\n")[2]
+
+
+# -- objects: the rows of the data plane ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "parts"),
+    [
+        pytest.param(request(), 200, [(0, SIZE)], id="whole"),
+        pytest.param(request(b"bytes=0-9"), 206, [(0, 10)], id="range"),
+        pytest.param(request(b"bytes=990-"), 206, [(990, SIZE)], id="open_range"),
+        pytest.param(request(b"bytes=-10"), 206, [(990, SIZE)], id="suffix"),
+        pytest.param(request(b"bytes=990-5000"), 206, [(990, SIZE)], id="clamped"),
+        pytest.param(request(b"bytes=0-999"), 206, [(0, SIZE)], id="range_of_all"),
+        pytest.param(request(b"bytes=0-9,5-14"), 206, [(0, 15)], id="joined_to_one"),
+        pytest.param(request(b"bytes=1000-"), 416, [], id="unsatisfiable"),
+        pytest.param(request(b"bytes=5-4"), 200, [(0, SIZE)], id="malformed_is_ignored"),
+        pytest.param(request(b""), 200, [(0, SIZE)], id="doubled_is_ignored"),
+        pytest.param(request(b"items=0-9"), 200, [(0, SIZE)], id="other_unit_is_ignored"),
+        pytest.param(
+            request(b"bytes=" + b"0-0,2-2," * 9), 200, [(0, SIZE)], id="too_many_are_ignored"
+        ),
+        pytest.param(request(b"bytes=0-,0-"), 200, [(0, SIZE)], id="too_much_is_ignored"),
+        pytest.param(request(method=b"HEAD"), 200, [], id="head"),
+        pytest.param(request(b"bytes=0-9", b"HEAD"), 200, [], id="head_ignores_range"),
+        pytest.param(request(b"bytes=1000-", b"HEAD"), 200, [], id="head_knows_no_416"),
+        pytest.param(
+            request(b"bytes=0-9", if_range=OBJECT.etag), 206, [(0, 10)], id="if_range_same"
+        ),
+        pytest.param(
+            request(b"bytes=0-9", if_range=b'"x"'), 200, [(0, SIZE)], id="if_range_other"
+        ),
+        pytest.param(
+            request(b"bytes=0-9", if_range=b"W/" + OBJECT.etag),
+            200,
+            [(0, SIZE)],
+            id="if_range_weak",
+        ),
+        pytest.param(
+            request(b"bytes=0-9", if_range=format_http_date(MODIFIED)),
+            206,
+            [(0, 10)],
+            id="if_range_date",
+        ),
+        pytest.param(
+            request(b"bytes=1000-", if_range=b'"x"'), 200, [(0, SIZE)], id="if_range_before_416"
+        ),
+        pytest.param(request(if_range=OBJECT.etag), 200, [(0, SIZE)], id="if_range_without_range"),
+        pytest.param(request(if_none_match=OBJECT.etag), 304, [], id="none_match"),
+        pytest.param(
+            request(if_modified_since=format_http_date(MODIFIED)), 304, [], id="not_modified"
+        ),
+        pytest.param(request(if_match=b'"x"'), 412, [], id="match_fails"),
+        pytest.param(request(if_match=b"*"), 200, [(0, SIZE)], id="match"),
+        pytest.param(
+            request(b"bytes=0-9", if_none_match=OBJECT.etag), 304, [], id="304_before_206"
+        ),
+        pytest.param(request(b"bytes=1000-", if_match=b'"x"'), 412, [], id="412_before_416"),
+        pytest.param(
+            request(b"bytes=0-9", if_none_match=b'"x"'), 206, [(0, 10)], id="condition_then_range"
+        ),
+        pytest.param(
+            request(method=b"HEAD", if_none_match=OBJECT.etag), 304, [], id="head_not_modified"
+        ),
+    ],
+)  # fmt: skip
+def test_answer(asked: Request, status: int, parts: list[tuple[int, int]]) -> None:
+    """The status and the bytes of the object that are sent."""
+    answer = plan(asked)
+    assert answer.status == status
+    assert answer.segments == tuple(ByteRange(*part) for part in parts)
+
+
+def test_whole_object() -> None:
+    """Every field that a client may rely on, exactly."""
+    answer = plan(request())
+    assert fields_of(answer) == {
+        b"date": DATE,
+        b"accept-ranges": b"bytes",
+        b"etag": b'"%x-%x"' % (MODIFIED * 10**9, SIZE),
+        b"last-modified": b"Tue, 14 Nov 2023 22:13:20 GMT",
+        b"access-control-allow-origin": b"*",
+        b"timing-allow-origin": b"*",
+        b"access-control-expose-headers": (
+            b"Accept-Ranges, Content-Length, Content-Range, Date, ETag, Last-Modified"
+        ),
+        b"cache-control": b"no-store",
+        b"content-type": b"video/mp4",
+        b"content-length": b"1000",
+    }
+    assert (answer.length, answer.keep_alive, body_of(answer)) == (SIZE, True, b"")
+
+
+def test_one_range() -> None:
+    """The same fields, and which part it is."""
+    answer = plan(request(b"bytes=0-1"))
+    whole = fields_of(plan(request()))
+    assert fields_of(answer) == whole | {
+        b"content-length": b"2",
+        b"content-range": b"bytes 0-1/1000",
+    }
+    assert (answer.length, answer.keep_alive) == (2, True)
+
+
+def test_head_has_the_fields_of_get() -> None:
+    """And no body."""
+    got, headed = plan(request()), plan(request(method=b"HEAD"))
+    assert headed.head == got.head
+    assert (headed.segments, headed.length) == ((), SIZE)
+
+
+def test_several_ranges() -> None:
+    """Each part behind a head of its own, and an end behind the last."""
+    answer = plan(request(b"bytes=0-9,20-29"))
+    fields = fields_of(answer)
+    assert fields[b"content-type"] == b"multipart/byteranges; boundary=" + BOUNDARY
+    assert b"content-range" not in fields
+    typed = b"Content-Type: video/mp4\r\n"
+    assert answer.segments == (
+        b"--%b\r\n%bContent-Range: bytes 0-9/1000\r\n\r\n" % (BOUNDARY, typed),
+        ByteRange(0, 10),
+        b"\r\n--%b\r\n%bContent-Range: bytes 20-29/1000\r\n\r\n" % (BOUNDARY, typed),
+        ByteRange(20, 30),
+        b"\r\n--%b--\r\n" % BOUNDARY,
+    )
+
+
+def test_empty_object() -> None:
+    """It has no bytes to send, and no range of it is satisfiable."""
+    empty = describe_representation(0, 0, b"video/mp4", POLICY)
+    answer = plan(request(), empty)
+    assert (answer.status, answer.segments, answer.length) == (200, (), 0)
+    assert fields_of(answer)[b"content-length"] == b"0"
+    assert fields_of(plan(request(b"bytes=0-"), empty))[b"content-range"] == b"bytes */0"
+
+
+def test_not_modified_has_no_fields_of_a_body() -> None:
+    """RFC 9110 section 15.4.5: validators and the policy's fields, but nothing of content."""
+    fields = fields_of(plan(request(if_none_match=b"*")))
+    assert {b"etag", b"date", b"cache-control", b"last-modified"} <= fields.keys()
+    assert {b"content-type", b"content-length", b"content-range"}.isdisjoint(fields)
+
+
+def test_unsatisfiable_range_tells_the_size() -> None:
+    """Players recover with it."""
+    answer = plan(request(b"bytes=1000-"))
+    assert fields_of(answer)[b"content-range"] == b"bytes */1000"
+    assert body_of(answer) == b"416 Range Not Satisfiable\n"
+    assert answer.length == len(body_of(answer)) == int(fields_of(answer)[b"content-length"])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(plan(request()), id="200"),
+        pytest.param(plan(request(b"bytes=0-1")), id="206"),
+        pytest.param(plan(request(b"bytes=0-1,3-4")), id="206_of_several"),
+        pytest.param(plan(request(if_none_match=b"*")), id="304"),
+        pytest.param(plan(request(if_match=b'"x"')), id="412"),
+        pytest.param(plan(request(b"bytes=1000-")), id="416"),
+        pytest.param(plan_refusal(404, POLICY, DATE, request=request(), close=False), id="404"),
+        pytest.param(plan_options(request(method=b"OPTIONS"), POLICY, DATE), id="options"),
+    ],
+)
+def test_cors_fields_stand_on_every_answer(answer: ResponsePlan) -> None:
+    """Without them a script cannot tell one error from another."""
+    assert set(CORS) <= fields_of(answer).keys()
+
+
+def test_policy_may_leave_fields_out() -> None:
+    """An empty setting sends nothing."""
+    representation = describe_representation(SIZE, 0, b"video/mp4", BARE)
+    fields = fields_of(plan_response(request(), representation, BARE, DATE, NOW, BOUNDARY))
+    assert {*CORS, b"cache-control"}.isdisjoint(fields)
+
+
+def test_etag_differs_within_a_second() -> None:
+    """Nanoseconds count, and so does the size."""
+    described = [
+        describe_representation(size, MODIFIED * 10**9 + ns, b"", POLICY)
+        for size, ns in [(SIZE, 0), (SIZE, 1), (SIZE + 1, 0)]
+    ]
+    assert len({one.etag for one in described}) == 3
+    assert {one.last_modified for one in described} == {MODIFIED}
+
+
+# -- the connection ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", [pytest.param(None, id="200"), pytest.param(b"bytes=0-1", id="206")]
+)
+@pytest.mark.parametrize(
+    ("minor", "fields", "line", "stays"),
+    [
+        pytest.param(1, {}, None, True, id="1.1"),
+        pytest.param(1, {"close": True}, b"close", False, id="1.1_close"),
+        pytest.param(1, {"keep_alive": True}, None, True, id="1.1_keep_alive"),
+        pytest.param(1, {"close": True, "keep_alive": True}, b"close", False, id="1.1_both"),
+        pytest.param(0, {}, b"close", False, id="1.0"),
+        pytest.param(0, {"keep_alive": True}, b"keep-alive", True, id="1.0_keep_alive"),
+        pytest.param(0, {"close": True, "keep_alive": True}, b"close", False, id="1.0_both"),
+    ],
+)  # fmt: skip
+def test_persistence(
+    value: bytes | None, minor: int, fields: dict[str, bool], line: bytes | None, stays: bool
+) -> None:
+    """RFC 9112 section 9.3; what is done is also said."""
+    answer = plan(request(value, minor=minor, **fields))
+    assert fields_of(answer).get(b"connection") == line
+    assert answer.keep_alive is stays
+
+
+# -- other answers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        pytest.param(400, b"400 Bad Request\n", id="400"),
+        pytest.param(403, b"403 Forbidden\n", id="403"),
+        pytest.param(404, b"404 Not Found\n", id="404"),
+        pytest.param(405, b"405 Method Not Allowed\n", id="405"),
+        pytest.param(408, b"408 Request Timeout\n", id="408"),
+        pytest.param(414, b"414 URI Too Long\n", id="414"),
+        pytest.param(431, b"431 Request Header Fields Too Large\n", id="431"),
+        pytest.param(500, b"500 Internal Server Error\n", id="500"),
+        pytest.param(501, b"501 Not Implemented\n", id="501"),
+        pytest.param(503, b"503 Service Unavailable\n", id="503"),
+        pytest.param(505, b"505 HTTP Version Not Supported\n", id="505"),
+    ],
+)
+def test_refusal(status: int, text: bytes) -> None:
+    """A short text, with its own length and type; nothing of the request is repeated in it."""
+    answer = plan_refusal(status, POLICY, DATE, request=None, close=True)
+    fields = fields_of(answer)
+    assert body_of(answer) == text
+    assert fields[b"content-length"] == b"%d" % len(text)
+    assert fields[b"content-type"] == b"text/plain; charset=utf-8"
+    assert (fields[b"connection"], answer.keep_alive) == (b"close", False)
+    assert b"cache-control" not in fields
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "value"),
+    [
+        pytest.param(405, b"allow", b"GET, HEAD, OPTIONS", id="allow"),
+        pytest.param(503, b"retry-after", b"1", id="retry_after"),
+        pytest.param(404, b"allow", None, id="allow_only_on_405"),
+        pytest.param(404, b"retry-after", None, id="retry_after_only_on_503"),
+    ],
+)
+def test_field_that_a_refusal_must_have(status: int, name: bytes, value: bytes | None) -> None:
+    """RFC 9110 section 15.5.6; and when to come back."""
+    answer = plan_refusal(status, POLICY, DATE, request=request(), close=False)
+    assert fields_of(answer).get(name) == value
+
+
+@pytest.mark.parametrize(
+    ("asked", "close", "stays"),
+    [
+        pytest.param(None, True, False, id="no_request"),
+        pytest.param(request(), False, True, id="kept"),
+        pytest.param(request(), True, False, id="framing_in_doubt"),
+        pytest.param(request(close=True), False, False, id="client_closes"),
+        pytest.param(request(minor=0), False, False, id="http_1_0"),
+        pytest.param(request(minor=0, keep_alive=True), True, False, id="http_1_0_in_doubt"),
+    ],
+)
+def test_connection_after_a_refusal(asked: Request | None, close: bool, stays: bool) -> None:
+    """An honest mistake does not cost the connection."""
+    assert plan_refusal(404, POLICY, DATE, request=asked, close=close).keep_alive is stays
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_refusal_of_head_has_no_body(close: bool) -> None:
+    """But the length of the one that GET would have had."""
+    answer = plan_refusal(404, POLICY, DATE, request=request(method=b"HEAD"), close=close)
+    assert body_of(answer) == b""
+    assert fields_of(answer)[b"content-length"] == b"14"
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "close"),
+    [
+        pytest.param(request(method=b"POST"), 405, False, id="post"),
+        pytest.param(request(method=b"POST", has_body=True), 405, True, id="post_with_body"),
+        pytest.param(request(method=b"PUT"), 405, False, id="put"),
+        pytest.param(request(method=b"DELETE"), 405, False, id="delete"),
+        pytest.param(request(method=b"TRACE"), 405, False, id="trace"),
+        pytest.param(request(method=b"CONNECT"), 405, True, id="connect"),
+        pytest.param(request(method=b"get"), 405, False, id="get_in_lower_case"),
+        pytest.param(request(has_body=True), 400, True, id="get_with_body"),
+        pytest.param(request(method=b"HEAD", has_body=True), 400, True, id="head_with_body"),
+        pytest.param(request(method=b"OPTIONS", has_body=True), 400, True, id="options_with_body"),
+    ],
+)
+def test_request_that_is_not_served(asked: Request, status: int, close: bool) -> None:
+    """A body is never read: the connection ends, or it would be read as the next request."""
+    with pytest.raises(RequestRefused) as caught:
+        check_request(asked)
+    assert (caught.value.status, caught.value.close) == (status, close)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
+def test_request_that_is_served(method: bytes) -> None:
+    """The three methods, without a body."""
+    check_request(request(method=method))
+
+
+def test_options() -> None:
+    """What is allowed, and no more."""
+    answer = plan_options(request(method=b"OPTIONS"), POLICY, DATE)
+    fields = fields_of(answer)
+    assert (answer.status, answer.length, body_of(answer)) == (204, 0, b"")
+    assert fields[b"allow"] == b"GET, HEAD, OPTIONS"
+    assert {b"content-length", b"access-control-allow-methods"}.isdisjoint(fields)
+
+
+def test_preflight() -> None:
+    """What a script may send, for as long as browsers remember."""
+    asked = request(method=b"OPTIONS", request_method=b"GET")
+    fields = fields_of(plan_options(asked, POLICY, DATE))
+    assert fields[b"access-control-allow-methods"] == b"GET, HEAD, OPTIONS"
+    assert b"Range" in fields[b"access-control-allow-headers"].split(b", ")
+    assert fields[b"access-control-max-age"] == b"86400"
+    refused = fields_of(plan_options(asked, BARE, DATE))
+    assert not any(name.startswith(b"access-control") for name in refused)
+
+
+# -- properties ----------------------------------------------------------------------------------
+
+SPECS = st.builds(lambda a, b: b"%d-%d" % (a, a + b), st.integers(0, 1200), st.integers(0, 300))
+VALUES = st.none() | st.lists(SPECS, max_size=18).map(lambda specs: b"bytes=" + b",".join(specs))
+REQUESTS = st.builds(
+    request,
+    VALUES,
+    st.sampled_from([b"GET", b"HEAD"]),
+    st.sampled_from([0, 1]),
+    close=st.booleans(),
+    keep_alive=st.booleans(),
+)
+
+
+@given(REQUESTS, st.integers(0, 1500))
+def test_length_is_what_the_segments_have(asked: Request, size: int) -> None:
+    """Content-Length, the plan's length and the bytes that follow the head are one number."""
+    answer = plan(asked, describe_representation(size, 0, b"video/mp4", POLICY))
+    assert int(fields_of(answer)[b"content-length"]) == answer.length
+    sent = len(body_of(answer)) + sum(
+        segment.stop - segment.start if isinstance(segment, ByteRange) else len(segment)
+        for segment in answer.segments
+    )
+    assert sent == (0 if asked.method == b"HEAD" else answer.length)
+
+
+@given(REQUESTS, st.integers(0, 1500))
+def test_connection_is_as_it_is_said(asked: Request, size: int) -> None:
+    """A client that reads the Connection field and the version knows what the server does."""
+    answer = plan(asked, describe_representation(size, 0, b"video/mp4", POLICY))
+    said = fields_of(answer).get(b"connection")
+    assert answer.keep_alive is (said != b"close" if asked.minor else said == b"keep-alive")
