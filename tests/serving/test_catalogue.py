@@ -51,8 +51,8 @@ class Bench:
     async def settle(self) -> None:
         for store in self.stores:
             for pool in (store.lookups, store.reads):
-                while pool.pending:
-                    await asyncio.sleep(0.001)  # noqa: ASYNC110 - the pool has no event to wait for
+                while pool.pending:  # noqa: ASYNC110 - the pool has no event to wait for
+                    await asyncio.sleep(0.001)
 
     def close(self) -> None:
         for store in self.stores:
