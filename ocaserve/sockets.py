@@ -169,10 +169,10 @@ def _adopt(descriptors: Iterable[int]) -> Listeners:
     for descriptor in descriptors:
         try:
             sock = socket.socket(fileno=descriptor)
-            is_listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         except OSError as error:
             raise ListenError(f"passed descriptor {descriptor}: {error.strerror}") from error
-        if not is_listening:
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.close()
             raise ListenError(f"passed descriptor {descriptor}: must be a listening socket")
         sock.set_inheritable(False)
         adopted.setdefault(bound_address(sock), []).append(sock)
