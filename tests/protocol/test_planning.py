@@ -271,7 +271,7 @@ def test_etag_differs_within_a_second() -> None:
     ],
 )  # fmt: skip
 def test_persistence(
-    value: bytes | None, minor: int, fields: dict[str, bool], line: bytes | None, stays: bool
+    value: bytes | None, minor: int, fields: dict[str, Any], line: bytes | None, stays: bool
 ) -> None:
     """RFC 9112 section 9.3; what is done is also said."""
     answer = plan(request(value, minor=minor, **fields))
