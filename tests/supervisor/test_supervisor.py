@@ -1,0 +1,390 @@
+"""The supervisor at work, with workers that crash, stall, linger and fail when a test says so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import children
+from tests.support.supervised import TcpAddress, ask, settings, supervised
+from tests.support.waiting import eventually
+
+SOON = {"first_pause_s": 0.05, "longest_pause_s": 0.2}
+
+
+def answering(address: TcpAddress, times: int = 40) -> set[tuple[int, str]]:
+    """Which places answer, with which settings; the kernel spreads the connections."""
+    return {(place, site) for place, _, site in (ask(address) for _ in range(times))}
+
+
+# -- coming into service and leaving it ----------------------------------------------------------
+
+
+def test_comes_into_service(tmp_path: Path) -> None:
+    """All workers serve before anybody is told; each has connections of its own."""
+    with supervised(tmp_path, toml=settings(workers=3)) as running:
+        address = running.await_ready()
+        assert Counter(running.events()) == Counter(
+            f"{place} {what}" for place in range(3) for what in ("starts", "serves")
+        )
+        assert answering(address, 100) == {(0, "old"), (1, "old"), (2, "old")}
+        assert "serving" in running.log()
+        assert "(3 workers)" in running.log()
+
+
+def test_workers_that_do_not_start(tmp_path: Path) -> None:
+    """After some tries the reason is told, and the status is not 0."""
+    with supervised(tmp_path, moods=["fail"], timing=SOON) as running:
+        assert running.wait() == 1
+        assert "the workers do not start: the last one ended with status 3" in running.log()
+        assert "Traceback" not in running.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stops(tmp_path: Path, number: signal.Signals) -> None:
+    """Workers are told how long responses may take to end; then nothing listens."""
+    with supervised(tmp_path, toml=settings(more="drain_s = 7\n")) as running:
+        address = running.await_ready()
+        running.signal(number)
+        assert running.wait() == 0
+        assert {"0 drains 7", "1 drains 7"} < set(running.events())
+        with pytest.raises(ConnectionRefusedError):
+            ask(address)
+
+
+def test_stops_while_starting(tmp_path: Path) -> None:
+    """Also when not all have come into service."""
+    with supervised(tmp_path, moods=["serve", "fail"], timing={"first_pause_s": 60}) as running:
+        running.await_event("0 serves")
+        running.await_logged("ended with status 3")
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 0
+
+
+def test_worker_that_does_not_end_by_its_deadline(tmp_path: Path) -> None:
+    """It is killed."""
+    with supervised(
+        tmp_path,
+        toml=settings(more="drain_s = 0.1\n"),
+        moods=["linger", "serve"],
+        timing={"kill_margin_s": 0.1},
+    ) as running:
+        running.await_ready()
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 0
+        assert running.log().count("did not end by its deadline: killed") == 1
+
+
+def test_told_twice_to_stop(tmp_path: Path) -> None:
+    """It stops at once."""
+    with supervised(tmp_path, moods=["linger"]) as running:
+        running.await_ready()
+        running.signal(signal.SIGTERM)
+        running.await_event("0 drains 30")
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 0
+        assert running.log().count("was to end at once: killed") == 2
+
+
+def test_killed(tmp_path: Path) -> None:
+    """The workers notice that nobody looks after them."""
+    with supervised(tmp_path) as running:
+        running.await_ready()
+        running.signal(signal.SIGKILL)
+        running.wait()
+        running.await_event("0 is alone")
+        running.await_event("1 is alone")
+
+
+# -- deaths --------------------------------------------------------------------------------------
+
+
+def test_siblings_serve_for_a_worker_that_died(tmp_path: Path) -> None:
+    """No connection waits for the replacement, which takes its place again when it is ready."""
+    with supervised(tmp_path, timing={"first_pause_s": 60}) as running:
+        address = running.await_ready()
+        place, pid, _ = ask(address)
+        os.kill(pid, signal.SIGKILL)
+        assert {ask(address)[0] for _ in range(40)} == {1 - place}
+        running.await_logged(f"worker {place} (pid {pid}) was ended by signal 9 (Killed)")
+
+
+def test_worker_that_died_is_replaced(tmp_path: Path) -> None:
+    """By a new process at its place."""
+    with supervised(tmp_path, timing=SOON) as running:
+        address = running.await_ready()
+        place, pid, _ = ask(address)
+        os.kill(pid, signal.SIGKILL)
+        running.await_event(f"{place} serves", times=2)
+        eventually(lambda: len(answering(address)) == 2, "both answer")
+        assert pid not in children(running.pid)
+
+
+def test_worker_that_dies_again_and_again(tmp_path: Path) -> None:
+    """It is tried again for ever, while the others serve."""
+    with supervised(tmp_path, timing=SOON) as running:
+        address = running.await_ready()
+        running.set_mood("serve", "fail")
+        victim = next(pid for place, pid, _ in iter(lambda: ask(address), None) if place == 1)
+        os.kill(victim, signal.SIGKILL)
+        running.await_event("1 starts", times=6)
+        assert answering(address) == {(0, "old")}
+        running.set_mood("serve")
+        eventually(lambda: len(answering(address)) == 2, "both answer")
+
+
+def test_worker_that_is_stuck(tmp_path: Path) -> None:
+    """One that gives no sign of life is killed and replaced."""
+    with supervised(
+        tmp_path, moods=["serve", "mute"], timing={**SOON, "silence_s": 0.5}
+    ) as running:
+        running.await_ready()
+        running.set_mood("serve")
+        running.await_logged("gave no sign of life for 0.5 s: killed")
+        running.await_event("1 serves", times=2)
+        assert running.events().count("0 starts") == 1
+
+
+def test_worker_that_is_suspended(tmp_path: Path) -> None:
+    """The same for one that cannot even read its orders."""
+    with supervised(tmp_path, timing={**SOON, "silence_s": 0.5}) as running:
+        address = running.await_ready()
+        place, pid, _ = ask(address)
+        os.kill(pid, signal.SIGSTOP)
+        running.await_event(f"{place} serves", times=2)
+        assert pid not in children(running.pid)
+
+
+# -- other settings ------------------------------------------------------------------------------
+
+
+def test_reload(tmp_path: Path) -> None:
+    """Each worker serves before its predecessor is retired, one after the other."""
+    with supervised(tmp_path, toml=settings(more="reload_drain_s = 9\n")) as running:
+        address = running.await_ready()
+        running.configure(settings(site="new", more="reload_drain_s = 9\n"))
+        running.signal(signal.SIGHUP)
+        running.await_logged("reloaded: serving")
+        eventually(lambda: running.events().count("1 drains 9") == 1, "the last is retired")
+        since = [event for event in running.events()[4:] if "starts" not in event]
+        assert since == ["0 serves", "0 drains 9", "1 serves", "1 drains 9"]
+        assert answering(address) == {(0, "new"), (1, "new")}
+
+
+@pytest.mark.parametrize(
+    ("toml", "reason"),
+    [
+        pytest.param("[serve]\nworker = 3\n", "did you mean 'workers'?", id="fault"),
+        pytest.param(
+            settings(listen='["192.0.2.1:80"]'), "Cannot assign requested address", id="address"
+        ),
+        pytest.param(
+            settings(workers=37), "without a restart there can be at most 36", id="too_many_workers"
+        ),
+    ],
+)
+def test_reload_refused(tmp_path: Path, toml: str, reason: str) -> None:
+    """The old settings stay, and all workers with them."""
+    with supervised(tmp_path) as running:
+        address = running.await_ready()
+        before = children(running.pid)
+        running.configure(toml)
+        running.signal(signal.SIGHUP)
+        running.await_logged("reload refused, the settings stay as they were: ", reason)
+        assert children(running.pid) == before
+        assert answering(address) == {(0, "old"), (1, "old")}
+
+
+def test_reload_with_which_no_worker_starts(tmp_path: Path) -> None:
+    """Those that were replaced are replaced back; the others were never touched."""
+    with supervised(tmp_path, timing=SOON) as running:
+        address = running.await_ready()
+        second = next(pid for place, pid, _ in iter(lambda: ask(address), None) if place == 1)
+        running.configure(settings(site="new"))
+        running.set_mood("serve", "fail")
+        running.signal(signal.SIGHUP)
+        running.await_logged("does not start; going back", "the settings are as they were")
+        assert answering(address) == {(0, "old"), (1, "old")}
+        assert second in children(running.pid)
+        running.set_mood("serve")
+        running.signal(signal.SIGHUP)
+        running.await_logged("reloaded: serving")
+        assert answering(address) == {(0, "new"), (1, "new")}
+
+
+def test_reload_during_a_reload(tmp_path: Path) -> None:
+    """The last settings win."""
+    with supervised(tmp_path) as running:
+        address = running.await_ready()
+        for n in range(10):
+            running.configure(settings(site=f"new{n}"))
+            running.signal(signal.SIGHUP)
+        eventually(
+            lambda: answering(address) == {(0, "new9"), (1, "new9")}, "all have the last settings"
+        )
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1)])
+def test_reload_with_another_number_of_workers(tmp_path: Path, before: int, after: int) -> None:
+    """Places are added, or given up once the others are replaced; no listener is forgotten."""
+    with supervised(tmp_path, toml=settings(workers=before)) as running:
+        address = running.await_ready()
+        running.configure(settings(site="new", workers=after))
+        running.signal(signal.SIGHUP)
+        running.await_logged(f"({after} worker{'s' * (after > 1)})")
+        assert {site for _, site in answering(address)} == {"new"}
+        eventually(lambda: len(children(running.pid)) == after, "the others are gone")
+
+
+def test_reload_with_other_addresses(tmp_path: Path) -> None:
+    """A new one is there before the old workers go; a removed one is refused after."""
+    path = str(tmp_path / "s")
+    with supervised(tmp_path, toml=settings(listen=f'["127.0.0.1:0", "unix:{path}"]')) as running:
+        address = running.await_ready()
+        assert os.path.exists(path)
+        running.configure(settings(site="new"))
+        running.signal(signal.SIGHUP)
+        running.await_logged("reloaded: serving")
+        assert not os.path.exists(path)
+        assert {site for _, site in answering(address)} == {"new"}
+
+
+def test_more_reloads_than_can_drain(tmp_path: Path) -> None:
+    """When the counters have no place for another worker, the one that drains longest ends."""
+    with supervised(tmp_path, toml=settings(workers=1), moods=["linger"]) as running:
+        address = running.await_ready()
+        for n in range(70):
+            running.configure(settings(site=f"new{n}", workers=1))
+            running.signal(signal.SIGHUP)
+            running.await_logged("reloaded: serving", times=n + 1)
+        assert "its place in the counters is needed: killed" in running.log()
+        assert answering(address, 5) == {(0, "new69")}
+
+
+def test_logs_are_reopened(tmp_path: Path) -> None:
+    """USR1 is passed on to every worker."""
+    with supervised(tmp_path) as running:
+        running.await_ready()
+        running.signal(signal.SIGUSR1)
+        running.await_event("0 reopens")
+        running.await_event("1 reopens")
+
+
+# -- a new version -------------------------------------------------------------------------------
+
+
+def test_new_version_that_does_not_start(tmp_path: Path) -> None:
+    """The old one goes on, and can be asked again."""
+    with supervised(tmp_path, arguments=["serve", "--nonsense"]) as running:
+        address = running.await_ready()
+        for times in (1, 2):
+            running.signal(signal.SIGUSR2)
+            running.await_logged(") ended before it was ready", times=times)
+        assert answering(address) == {(0, "old"), (1, "old")}
+
+
+@pytest.fixture
+def slow_version(tmp_path: Path) -> Path:
+    """What `python -m ocaserve` finds in the folder where the supervisor runs."""
+    return tmp_path / "ocaserve.py"
+
+
+def test_new_version_that_takes_too_long(tmp_path: Path, slow_version: Path) -> None:
+    """It is ended, and the old one goes on."""
+    with supervised(tmp_path, timing={"upgrade_s": 0.5}) as running:
+        address = running.await_ready()
+        slow_version.write_text("import time\ntime.sleep(60)\n")
+        running.signal(signal.SIGUSR2)
+        running.await_logged("starting a new version", "was not ready within 0.5 s")
+        assert len(children(running.pid)) == 2
+        assert answering(address) == {(0, "old"), (1, "old")}
+
+
+def test_told_to_stop_while_a_new_version_starts(tmp_path: Path, slow_version: Path) -> None:
+    """Neither goes on."""
+    with supervised(tmp_path) as running:
+        running.await_ready()
+        slow_version.write_text("import time\ntime.sleep(60)\n")
+        running.signal(signal.SIGUSR2)
+        running.await_logged("starting a new version")
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 0
+        running.await_logged("was not ready when this one was told to stop")
+
+
+# -- the service manager -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """Where the service manager listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(10)
+        yield sock
+
+
+def await_notice(manager: socket.socket, text: str) -> str:
+    """The next notice that begins so."""
+    while not (notice := manager.recv(4096).decode()).startswith(text):
+        pass
+    return notice
+
+
+def test_notices(tmp_path: Path, manager: socket.socket) -> None:
+    """Ready, reloading, ready again, stopping (sd_notify(3))."""
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with supervised(tmp_path, environment=environment) as running:
+        notice = await_notice(manager, "READY=1\n")
+        assert f"MAINPID={running.pid}" in notice
+        assert "STATUS=serving" in notice
+        running.signal(signal.SIGHUP)
+        assert "\nMONOTONIC_USEC=" in await_notice(manager, "RELOADING=1")
+        await_notice(manager, "READY=1\n")
+        running.configure("nonsense = 1")
+        running.signal(signal.SIGHUP)
+        await_notice(manager, "RELOADING=1")
+        await_notice(manager, "READY=1")
+        running.signal(signal.SIGTERM)
+        await_notice(manager, "STOPPING=1")
+
+
+def test_watchdog(tmp_path: Path, manager: socket.socket) -> None:
+    """It is fed while all workers give signs of life, and not for one that does not."""
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000"}
+    with supervised(tmp_path, environment=environment) as running:
+        running.await_ready()
+        for _ in range(3):
+            await_notice(manager, "WATCHDOG=1")
+
+
+def test_listener_of_the_service_manager(tmp_path: Path) -> None:
+    """It is taken for the address that it has, shared by the workers, and left open at the end."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = listening.getsockname()
+        listen = f'["127.0.0.1:{address[1]}"]'
+        with supervised(tmp_path, toml=settings(listen=listen), listening=listening) as running:
+            assert running.await_ready() == address
+            assert {site for _, site in answering(address)} == {"old"}
+            running.signal(signal.SIGHUP)
+            running.await_logged("reloaded: serving")
+            assert {site for _, site in answering(address)} == {"old"}
+            running.signal(signal.SIGTERM)
+            assert running.wait() == 0
+        socket.create_connection(address).close()
+
+
+def test_listener_that_nobody_asked_for(tmp_path: Path) -> None:
+    """It is told, since a unit and the settings disagree."""
+    toml = settings(listen=f'["unix:{tmp_path}/s"]')
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        supervised(tmp_path, toml=toml, listening=listening) as running,
+    ):
+        running.await_logged("was passed in, but the settings do not listen on it")
