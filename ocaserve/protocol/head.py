@@ -5,8 +5,9 @@ lines, HTTP/0.9, a missing or doubled Host, doubled or malformed framing fields,
 beside Transfer-Encoding. Each repair has been a way to smuggle a request past a proxy that repaired
 differently (CVE-2023-30589, CVE-2024-27982, CVE-2025-53643 and others).
 
-Range, If-Range and the dates may stand once. Doubled, a Range is ignored as section 14.2 of RFC
-9110 allows, and of the others the first counts. List fields are joined (section 5.3).
+A field that repeats is one value, joined by commas (section 5.3 of RFC 9110). That is right for
+lists, and makes nonsense of what may stand once: a doubled date, If-Range or Range is ignored, as
+sections 13.1.3 to 13.1.5 and 14.2 ask or allow.
 
 A client sends the same header fields again and again; only the request line and Range differ. So
 the parser keeps what it made of request lines and of blocks of fields (without their Range line),
@@ -30,7 +31,9 @@ _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(/[^#]*|\?[^#]*|)", re.IGNORECASE)
 _NAME = re.compile(_TOKEN)
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # all but the tab: no field value holds them
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
+# Narrower than RFC 3986 by the sub-delims, which no name of a host has; a comma is what two Host
+# fields become where a proxy joins them.
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%-]+)(?::[0-9]{0,5})?")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _RANGE_CHARACTERS = b"bytes=-,0123456789"
 _MOST_KEPT_BYTES = 2048  # of a block or line that is kept: a longer one is no player's
@@ -76,14 +79,14 @@ class HeadParser:
     def _check_unfinished(self, buffer: bytes) -> None:
         """Refuse early what a longer wait cannot mend."""
         line, found, _ = buffer.removeprefix(b"\r\n").partition(b"\r\n")
-        if len(line) > self._target_bytes + _LINE_SLACK_BYTES:
-            raise RequestRefused(414, "target_too_long")
+        if not found:
+            line = line.removesuffix(b"\r")  # half of the line's end is not the line's
+        self._check_line_length(line)
         if len(buffer) >= self._head_bytes:
             raise RequestRefused(431, "head_too_large")
         if buffer.count(b"\n") != buffer.count(b"\r\n"):
             raise RequestRefused(400, "bare_line_feed")
-        is_begun = line not in (b"", b"\r")  # the start of an empty line may be all there is
-        if b"\0" in buffer or (is_begun and not _METHOD.match(line)):
+        if b"\0" in buffer or (line and not _METHOD.match(line)):
             raise RequestRefused(400, "request_line")
         if found:
             self._parse_line(line)
@@ -125,8 +128,14 @@ class HeadParser:
             self._lines[line] = known
         return known
 
+    def _check_line_length(self, line: bytes) -> None:
+        """Asked before the form is, so that a line is judged alike, whole or begun."""
+        if len(line) > self._target_bytes + _LINE_SLACK_BYTES:
+            raise RequestRefused(414, "target_too_long")
+
     def _parse_line(self, line: bytes) -> _Line:
         """RFC 9112 section 3: method SP request-target SP HTTP-version."""
+        self._check_line_length(line)
         parts = line.split(b" ")
         if len(parts) != 3 or not _METHOD.fullmatch(parts[0]) or not _TARGET.fullmatch(parts[1]):
             raise RequestRefused(400, "request_line")
@@ -205,11 +214,11 @@ def _interpret(values: dict[bytes, list[bytes]]) -> Fields:
         for value in values.get(b"connection", ())
         for option in value.split(b",")
     }
-    first = {name: found[0] for name, found in values.items()}
-    if_match, if_none_match = (_join(values.get(name)) for name in (b"if-match", b"if-none-match"))
-    if_modified_since = first.get(b"if-modified-since")
-    if_unmodified_since = first.get(b"if-unmodified-since")
-    dates_and_tags = (if_match, if_none_match, if_modified_since, if_unmodified_since)
+    joined = {name: b", ".join(found) for name, found in values.items()}
+    if_match, if_none_match = joined.get(b"if-match"), joined.get(b"if-none-match")
+    if_modified_since = joined.get(b"if-modified-since")
+    if_unmodified_since = joined.get(b"if-unmodified-since")
+    tags_and_dates = (if_match, if_none_match, if_modified_since, if_unmodified_since)
     length = _content_length(values.get(b"content-length", ()))
     is_chunked = _is_chunked(values.get(b"transfer-encoding", ()))
     if is_chunked and length is not None:
@@ -224,17 +233,13 @@ def _interpret(values: dict[bytes, list[bytes]]) -> Fields:
         if_none_match=if_none_match,
         if_modified_since=if_modified_since,
         if_unmodified_since=if_unmodified_since,
-        if_range=first.get(b"if-range"),
-        is_conditional=any(value is not None for value in dates_and_tags),
-        origin=first.get(b"origin"),
-        referer=first.get(b"referer"),
-        user_agent=first.get(b"user-agent"),
-        request_method=first.get(b"access-control-request-method"),
+        if_range=joined.get(b"if-range"),
+        is_conditional=any(value is not None for value in tags_and_dates),
+        origin=joined.get(b"origin"),
+        referer=joined.get(b"referer"),
+        user_agent=joined.get(b"user-agent"),
+        request_method=joined.get(b"access-control-request-method"),
     )
-
-
-def _join(values: list[bytes] | None) -> bytes | None:
-    return None if values is None else b", ".join(values)
 
 
 def _host(values: Sequence[bytes]) -> bytes | None:

@@ -137,7 +137,13 @@ def test_absolute_form(target: bytes, reduced: bytes, host: bytes) -> None:
         pytest.param(b"If-None-Match: *\r\n", "if_none_match", b"*", id="if_none_match"),
         pytest.param(b"If-None-Match: *\r\n", "is_conditional", True, id="is_conditional"),
         pytest.param(b'If-Range: "a"\r\n', "is_conditional", False, id="if_range_alone_is_not"),
-        pytest.param(b'If-Range: "a"\r\nIf-Range: "b"\r\n', "if_range", b'"a"', id="first_counts"),
+        pytest.param(
+            b'If-Range: "a"\r\nIf-Range: "a"\r\n', "if_range", b'"a", "a"', id="if_range_twice"
+        ),
+        pytest.param(
+            b"If-Modified-Since: x\r\nX: a\r\nIF-MODIFIED-SINCE: y\r\n",
+            "if_modified_since", b"x, y", id="date_twice",
+        ),
         pytest.param(b"If-Modified-Since: x\r\n", "if_modified_since", b"x", id="since"),
         pytest.param(b"If-Unmodified-Since: x\r\n", "if_unmodified_since", b"x", id="unmodified"),
         pytest.param(b"Origin: http://o\r\n", "origin", b"http://o", id="origin"),
@@ -284,6 +290,7 @@ def test_host(host: bytes) -> None:
         pytest.param(head(fields=b"Host: a b\r\n"), 400, id="host_with_space"),
         pytest.param(head(fields=b"Host: a/b\r\n"), 400, id="host_with_path"),
         pytest.param(head(fields=b"Host: u@a\r\n"), 400, id="host_with_user"),
+        pytest.param(head(fields=b"Host: a,b\r\n"), 400, id="hosts_joined"),
         pytest.param(head(fields=b"Host: a:80a\r\n"), 400, id="host_with_bad_port"),
         pytest.param(head(fields=b"Host: a:123456\r\n"), 400, id="host_with_long_port"),
         pytest.param(head(fields=b"Host: [::1\r\n"), 400, id="host_unclosed"),
@@ -358,6 +365,12 @@ def test_refused(read: Reader, data: bytes, status: int) -> None:
             {"target_bytes": 8}, head(b"GET /%b HTTP/1.1" % (b"k" * 99)), 414, id="target_too_long"
         ),
         pytest.param(
+            {"target_bytes": 8}, head(b"M" * 99 + b" /k HTTP/1.1"), 414, id="method_too_long"
+        ),
+        pytest.param(
+            {"target_bytes": 8}, head(b"a b " * 11), 414, id="too_long_comes_before_malformed"
+        ),
+        pytest.param(
             {"head_bytes": 99}, with_fields(b"X: %b\r\n" % (b"x" * 99)), 431, id="head_too_large"
         ),
         pytest.param(
@@ -379,6 +392,7 @@ def test_limit(read: Reader, limits: dict[str, int], data: bytes, status: int) -
         pytest.param(
             {"target_bytes": 8}, head(b"GET /%b HTTP/1.1" % (b"k" * 7)), id="longest_target"
         ),
+        pytest.param({"target_bytes": 8}, head(b"M" * 28 + b" /k HTTP/1.1"), id="longest_line"),
         pytest.param({"head_bytes": len(head())}, head(), id="largest_head"),
         pytest.param({"header_count": 2}, with_fields(b"X: a\r\n"), id="most_fields"),
     ],
