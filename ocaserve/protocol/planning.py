@@ -1,9 +1,8 @@
 """What is answered: the only place that knows status codes.
 
 A plan is made from a request, what is known of the object and the policy; it says all that is
-sent.
-The order of questions is that of RFC 9110: preconditions first (section 13.2.2), then If-Range,
-then Range, which is defined for GET alone (section 14.2).
+sent. The order of questions is that of RFC 9110: preconditions first (section 13.2.2), then
+If-Range, then Range, which is defined for GET alone (section 14.2).
 """
 
 from __future__ import annotations
@@ -52,8 +51,11 @@ _REASONS: dict[int, bytes] = {
     505: b"HTTP Version Not Supported",
 }
 _EXPOSED = b"Accept-Ranges, Content-Length, Content-Range, Date, ETag, Last-Modified"
-_PREFLIGHT_HEADERS = b"Range, If-Range, If-Match, If-None-Match, If-Modified-Since"
+_PREFLIGHT_HEADERS = (
+    b"Range, If-Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since"
+)
 _PREFLIGHT_AGE_S = 86_400  # the longest that browsers honour
+_LAST_DATE = 253_402_300_799  # the end of the year 9999; file systems reach farther than dates
 
 
 @dataclass(frozen=True)
@@ -85,15 +87,16 @@ class ResponsePolicy:
 
 
 def describe_representation(
-    size: int, mtime_ns: int, content_type: bytes, policy: ResponsePolicy
+    size: int, mtime_ns: int, content_type: bytes, policy: ResponsePolicy, now: int = _LAST_DATE
 ) -> Representation:
     """What answers say of an object of `size` bytes, last modified `mtime_ns` after the epoch.
 
     The entity-tag is made from these two alone, so that equal copies on two appliances, or on two
-    stores, have the same.
+    stores, have the same. now: seconds since the epoch; a file from the future, as a wrong clock
+    leaves behind, is said to be of now (RFC 9110 section 8.8.2.1).
     """
     etag = b'"%x-%x"' % (mtime_ns, size)
-    last_modified = mtime_ns // 1_000_000_000
+    last_modified = max(0, min(mtime_ns // 1_000_000_000, now))
     lines = b"Accept-Ranges: bytes\r\nETag: %b\r\nLast-Modified: %b\r\n%b" % (
         etag, format_http_date(last_modified), policy.object_lines,
     )  # fmt: skip
@@ -120,7 +123,7 @@ def plan_response(
         if verdict is Verdict.NOT_MODIFIED:
             return _plan_not_modified(request, representation, date)
         if verdict is Verdict.FAILED:
-            return _plan_error(412, request, date, representation.fields)
+            return _plan_object_error(412, request, representation, policy, date)
     value = request.range
     if value is None or request.method != b"GET":
         return _plan_whole(request, representation, date)
@@ -130,8 +133,7 @@ def plan_response(
     if not isinstance(parts, tuple):
         if parts is IGNORED:
             return _plan_whole(request, representation, date)
-        line = b"Content-Range: %b\r\n" % unsatisfied_range(representation.size)
-        return _plan_error(416, request, date, representation.fields + line)
+        return _plan_object_error(416, request, representation, policy, date)
     if len(parts) == 1:
         return _plan_part(request, representation, date, parts)
     return _plan_parts(request, representation, date, parts, boundary)
@@ -235,6 +237,24 @@ def _plan_error(status: int, request: Request, date: bytes, lines: bytes) -> Res
     if request.method != b"HEAD":
         head += text
     return ResponsePlan(status, head, (), len(text), keep_alive)
+
+
+def _plan_object_error(
+    status: int,
+    request: Request,
+    representation: Representation,
+    policy: ResponsePolicy,
+    date: bytes,
+) -> ResponsePlan:
+    """412 or 416: which version there is, and how long, for a client to ask better.
+
+    Without the object's Cache-Control: a cache may keep any answer that says how long it is fresh
+    (RFC 9111 section 3), and would give the error to those who ask rightly.
+    """
+    lines = b"Accept-Ranges: bytes\r\nETag: %b\r\n%b" % (representation.etag, policy.lines)
+    if status == 416:
+        lines += b"Content-Range: %b\r\n" % unsatisfied_range(representation.size)
+    return _plan_error(status, request, date, lines)
 
 
 def plan_refusal(

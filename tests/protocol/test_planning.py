@@ -235,6 +235,22 @@ def test_cors_fields_stand_on_every_answer(answer: ResponsePlan) -> None:
     assert set(CORS) <= fields_of(answer).keys()
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param(request(if_match=b'"x"'), id="412"),
+        pytest.param(request(b"bytes=1000-"), id="416"),
+    ],
+)
+def test_error_is_not_kept_as_long_as_the_object(asked: Request) -> None:
+    """But it says which version there is."""
+    policy = ResponsePolicy(cache_control="public, max-age=86400")
+    described = describe_representation(SIZE, MODIFIED * 10**9, b"video/mp4", policy)
+    fields = fields_of(plan_response(asked, described, policy, DATE, NOW, BOUNDARY))
+    assert {b"cache-control", b"last-modified"}.isdisjoint(fields)
+    assert fields[b"etag"] == OBJECT.etag
+
+
 def test_policy_may_leave_fields_out() -> None:
     """An empty setting sends nothing."""
     representation = describe_representation(SIZE, 0, b"video/mp4", BARE)
@@ -250,6 +266,29 @@ def test_etag_differs_within_a_second() -> None:
     ]
     assert len({one.etag for one in described}) == 3
     assert {one.last_modified for one in described} == {MODIFIED}
+
+
+@pytest.mark.parametrize(
+    ("mtime_s", "now", "last_modified"),
+    [
+        pytest.param(MODIFIED, NOW, MODIFIED, id="past"),
+        pytest.param(NOW, NOW, NOW, id="now"),
+        pytest.param(NOW + 1, NOW, NOW, id="future"),
+        pytest.param(-1, NOW, 0, id="before_the_epoch"),
+        pytest.param(-(2**62) // 10**9, NOW, 0, id="before_all_dates"),
+    ],
+)
+def test_last_modified_is_a_date_that_has_been(mtime_s: int, now: int, last_modified: int) -> None:
+    """Whatever a file system says (RFC 9110 section 8.8.2.1)."""
+    described = describe_representation(SIZE, mtime_s * 10**9, b"", POLICY, now)
+    assert described.last_modified == last_modified
+    assert format_http_date(last_modified) in described.fields
+
+
+def test_last_modified_beyond_all_dates() -> None:
+    """Some file systems reach farther than the year 9999."""
+    described = describe_representation(SIZE, 2**62 * 10**9, b"", POLICY)
+    assert b"Last-Modified: Fri, 31 Dec 9999 23:59:59 GMT\r\n" in described.fields
 
 
 # -- the connection ------------------------------------------------------------------------------
