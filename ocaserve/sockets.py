@@ -124,7 +124,8 @@ def set_options(sock: socket.socket, serve: Serve) -> None:
         return
     limits = serve.limits
     # A peer that is gone, or that keeps its window shut, costs the kernel no more than it does us.
-    stall_ms = max(1, int(limits.stall_s * 1000))
+    # Twice the time, so that our own deadline comes first and tells the reason.
+    stall_ms = max(1, int(limits.stall_s * 2000))
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, stall_ms)
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, serve.notsent_lowat_bytes)
     rate = limits.pace_bits_per_s // 8 or _UNPACED

@@ -258,15 +258,21 @@ def _plan_object_error(
 
 
 def plan_refusal(
-    status: int, policy: ResponsePolicy, date: bytes, *, request: Request | None, close: bool
+    status: int,
+    policy: ResponsePolicy,
+    date: bytes,
+    *,
+    request: Request | None,
+    close: bool,
+    head_only: bool = False,
 ) -> ResponsePlan:
     """An answer that consults no object.
 
-    request: None when no request could be made of what was received. close: whether the connection
-    must end, whatever the request says.
+    request: None when no request could be made of what was received; head_only then says whether it
+    began as a HEAD. close: whether the connection must end, whatever the request says.
     """
     if request is None:
-        request = _NO_REQUEST
+        request = _NO_REQUEST._replace(method=b"HEAD") if head_only else _NO_REQUEST
     elif close:
         request = request._replace(fields=Fields(close=True))
     lines = policy.lines

@@ -9,8 +9,8 @@ Decisions, each allowed by the RFC:
 * Ranges that overlap or touch are joined, and the parts are sent in the order in which the client
   first asked for each (section 15.3.7.2 allows both). Joining is by sorting, not by comparing each
   with each (CVE-2025-62727).
-* Positions have at most 19 digits: no file is larger, and no arithmetic on them can be made slow
-  (CVE-2017-7529 was one on a huge suffix).
+* A position of more than 19 digits counts as beyond every file: it is clamped or unsatisfiable like
+  any other, and no arithmetic on it can be made slow or overflow (CVE-2017-7529).
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from ocaserve.protocol.messages import ByteRange
 
 MAX_RANGES = 16  # players ask for one, PDF readers for a few; every part costs a system call
 
-_SPEC = rb"(?:[0-9]{1,19}-[0-9]{0,19}|-[0-9]{1,19})"
+_SPEC = rb"(?:[0-9]++-[0-9]*+|-[0-9]++)"
 _MAX_DIGITS = 19
+_BEYOND = 10**_MAX_DIGITS
 # The quantifiers of white space are possessive: otherwise a value that is nearly right could be
 # tried in exponentially many ways.
 _SET = re.compile(
@@ -77,8 +78,9 @@ def _parse_set(value: bytes, size: int) -> tuple[ByteRange, ...] | Verdict:
     if len(specs) > MAX_RANGES:
         return IGNORED
     parts = []
-    for first, last in specs:
-        if first and last and int(last) < int(first):
+    for first_digits, last_digits in specs:
+        first, last = _number(first_digits), _number(last_digits)
+        if first is not None and last is not None and last < first:
             return IGNORED
         part = _locate(first, last, size)
         if part.start < part.stop:
@@ -90,11 +92,19 @@ def _parse_set(value: bytes, size: int) -> tuple[ByteRange, ...] | Verdict:
     return _join(parts)
 
 
-def _locate(first: bytes, last: bytes, size: int) -> ByteRange:
+def _number(digits: bytes) -> int | None:
+    """What the digits say, up to a number that is beyond every file; None without digits."""
+    if not digits:
+        return None
+    digits = digits.lstrip(b"0")
+    return int(digits or b"0") if len(digits) <= _MAX_DIGITS else _BEYOND
+
+
+def _locate(first: int | None, last: int | None, size: int) -> ByteRange:
     """One range-spec as positions, clamped to the object; empty if it lies beyond."""
-    if not first:
-        return ByteRange(max(0, size - int(last)), size)
-    return ByteRange(int(first), min(int(last) + 1, size) if last else size)
+    if first is None:
+        return ByteRange(max(0, size - (last or 0)), size)
+    return ByteRange(first, size if last is None else min(last + 1, size))
 
 
 def _join(parts: list[ByteRange]) -> tuple[ByteRange, ...]:

@@ -46,6 +46,7 @@ _CHECK_TICKS = 2  # files in use are compared again when the last comparison is 
 _RECOVERY_TICKS = 8  # a failed store is tried again every two seconds
 _LOOKUP_THREADS = 2  # apart from the threads that read, which may all be waiting for the disk
 _FORGET_TICKS = 8  # pages go this long after a response ends: until then the socket may hold them
+_FORGET_ATTEMPTS = 3  # the kernel frees what a socket held when it gets round to it
 
 _ABSENT = frozenset(
     {
@@ -79,7 +80,7 @@ class OpenFile:
 
     __slots__ = (
         "changed", "checked", "content", "descriptor", "dropped", "identity", "key", "refs",
-        "representation", "residency", "seen", "store", "used",
+        "representation", "residency", "seen", "sending", "store", "used",
     )  # fmt: skip
 
     def __init__(
@@ -93,7 +94,8 @@ class OpenFile:
         self.representation = representation
         self.residency = residency  # None: not to be known, every range goes through a thread
         self.content = content  # the whole object, when it is small
-        self.refs = 0  # responses that span turns of the event loop
+        self.refs = 0  # who needs the descriptor: responses that span turns, and advice to come
+        self.sending = 0  # of them, the responses
         self.checked = 0  # tick of the last comparison with the file system
         self.used = 0  # tick of the last use
         self.dropped = False  # no longer in the catalogue
@@ -335,9 +337,14 @@ class Catalogue:
     def hold(self, file: OpenFile) -> None:
         """A response that spans turns of the event loop sends this file."""
         file.refs += 1
+        file.sending += 1
 
     def release(self, file: OpenFile) -> None:
         """That response is over."""
+        file.sending -= 1
+        self._unref(file)
+
+    def _unref(self, file: OpenFile) -> None:
         file.refs -= 1
         if file.dropped and not file.refs:
             self._active.discard(file)
@@ -388,7 +395,7 @@ class Catalogue:
             for file in (*self._by_key.values(), *self._active)
             if file.store is store
             and file.checked <= oldest
-            and (file.used > file.checked or file.refs)
+            and (file.used > file.checked or file.sending)
         ]
         if due:
             store.checking = True
@@ -448,15 +455,16 @@ class Catalogue:
             if file.seen.issuperset(windows):
                 return
             file.seen.update(windows)
-        self._to_forget.append((self.tick + _FORGET_TICKS, file, start, stop))
-        file.refs += 1
+        for attempt in range(1, _FORGET_ATTEMPTS + 1):
+            self._to_forget.append((self.tick + attempt * _FORGET_TICKS, file, start, stop))
+            file.refs += 1
 
     def _forget_due(self) -> None:
         due = [entry for entry in self._to_forget if entry[0] <= self.tick]
         self._to_forget = [entry for entry in self._to_forget if entry[0] > self.tick]
         for _, file, start, stop in due:
-            if file.refs > 1:  # others are sending it now: it is wanted after all
-                self.release(file)
+            if file.sending:  # it is wanted after all
+                self._unref(file)
                 continue
             advise = partial(
                 os.posix_fadvise, file.descriptor, start, stop - start, os.POSIX_FADV_DONTNEED
@@ -464,7 +472,7 @@ class Catalogue:
             file.store.reads.submit(advise, partial(self._forgotten, file))
 
     def _forgotten(self, file: OpenFile, _: object) -> None:
-        self.release(file)
+        self._unref(file)
 
 
 def _ignore(_: object) -> None:

@@ -6,8 +6,8 @@ others waiting. `_take` cuts a head off what was received, `_answer` finds the f
 from `protocol.planning`, and `Transfer` sends it. Requests that arrive meanwhile wait their turn.
 
 `state` follows the table of `protocol.exchange`. Two transitions of the table are written as plain
-assignments, BETWEEN to SENDING and back, because they happen with every request (`_start`,
-`response_over`).
+assignments, BETWEEN to SENDING and back, because they happen with every request (`_respond`,
+`_start`, `_find`, `_finish`).
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ class Connection:
     def _on_eof(self) -> None:
         """The client sends no more; it may still be reading (a half-closed connection)."""
         self._eof = True
-        if self.state is State.SENDING:
-            self._pause_reading()
+        if self.state is State.SENDING or (self.state is State.BETWEEN and self._buffer):
+            self._pause_reading()  # what was asked is answered first
         elif self.state is State.CLOSING:
             self.close(self._reason)
         else:
@@ -188,15 +188,18 @@ class Connection:
             self._refuse(refusal)
 
     def _look_up(self, request: Request) -> None:
-        """Have threads find the file; the connection waits."""
-        services = self._services
+        """The path may be known; otherwise have threads find the file."""
         path = request.target.partition(b"?")[0]
-        file = services.catalogue.get(path)
-        if file is not None:
+        file = self._services.catalogue.get(path)
+        if file is None:
+            self._find(request, path)
+        else:
             self._respond(request, file)
-            return
+
+    def _find(self, request: Request, path: bytes) -> None:
+        services = self._services
         key = parse_target(request.target).key
-        self.state = next_state(self.state, Event.HEAD_COMPLETE)
+        self.state = State.SENDING
         self._transfer.clear()
         self._set_deadline(monotonic() + services.limits.stall_s)
         services.counts[Count.LOOKUPS] += 1
@@ -235,6 +238,7 @@ class Connection:
         plan = plan_refusal(
             refusal.status, services.policy, services.clock.http_date,
             request=self._request, close=refusal.close,
+            head_only=self._request is None and self._buffer.startswith(b"HEAD "),
         )  # fmt: skip
         self._start(plan, None)
 
@@ -248,10 +252,13 @@ class Connection:
         self._set_deadline(self._transfer.next_look)
 
     def response_over(self, reason: CloseReason | None) -> None:
+        plan, request = self._transfer.plan, self._request
+        if reason is CloseReason.IO_ERROR and request is not None and not self._transfer.has_sent:
+            self._find(request, request.target.partition(b"?")[0])  # another store may have it
+            return
         if reason is not None:
             self.close(reason)
             return
-        plan, request = self._transfer.plan, self._request
         head_only = request is not None and request.method == b"HEAD"
         self._finish(plan, 0 if head_only else plan.length)
 

@@ -110,6 +110,11 @@ class Transfer:
         return self._held
 
     @property
+    def has_sent(self) -> bool:
+        """Whether the client may have got a byte of this response."""
+        return self._taken > 0
+
+    @property
     def sent_body_bytes(self) -> int:
         """Bytes of body that the socket took so far."""
         return max(0, self._taken - len(self.plan.head))
@@ -164,7 +169,7 @@ class Transfer:
         self._position, self._stop = position, stop
         self._next = 1
         self._taken = self.from_file = 0
-        self._sent_hot(taken, count)
+        self._sent(taken, count, _HOT)
         return False
 
     def _load_segment(self) -> None:
@@ -206,7 +211,7 @@ class Transfer:
         except OSError as error:
             self._break_off(error)
         else:
-            self._sent_hot(taken, count)
+            self._sent(taken, count, _HOT)
 
     def _is_resident(self, file: OpenFile, count: int) -> bool:
         residency = file.residency
@@ -215,7 +220,7 @@ class Transfer:
             position, position + count, self._services.catalogue.tick
         )
 
-    def _sent_hot(self, taken: int, count: int) -> None:
+    def _sent(self, taken: int, count: int, place: int) -> None:
         """The socket took `taken` bytes of the head and of `count` bytes of the file."""
         self._taken += taken
         head = self._head
@@ -228,8 +233,8 @@ class Transfer:
         elif not taken:
             self._end(CloseReason.SHORT_BODY)
             return
-        self._services.counts[_HOT] += taken
-        if not self._corked and self._position + taken < self._stop:
+        self._services.counts[place] += taken
+        if place == _HOT and not self._corked and self._position + taken < self._stop:
             self._set_cork(corked=True)
         self._moved(taken, count)
 
@@ -338,55 +343,36 @@ class Transfer:
     def _step_cold(self, file: OpenFile, count: int) -> None:
         """Have a thread wait for the disk and send."""
         self._hold()
-        if self._head and not self._send_head_alone():
-            return
         if self._corked:  # what was sent shall not wait for the disk
             self._set_cork(corked=False)
+        self._begin_job()
+        work = partial(
+            _read_and_send, self._services.sender, self._sock, self._head, file.descriptor,
+            self._position, count, self._ahead(count),
+        )  # fmt: skip
+        file.store.reads.submit(work, partial(self._cold_done, count))
+
+    def _begin_job(self) -> None:
         self._stop_writing()
         self._job = True
         self._progressed = monotonic()
         if self._cold_from < 0:
             self._cold_from = self._position
         self._services.counts[_COLD_READS] += 1
-        work = partial(
-            _read_and_send, self._services.sender, self._sock, file.descriptor,
-            self._position, count, self._ahead(count),
-        )  # fmt: skip
-        file.store.reads.submit(work, partial(self._cold_done, count))
 
     def _ahead(self, count: int) -> int:
         """How many bytes the disk should be asked for when `count` are waited for."""
         return min(count + _AHEAD_BYTES, self._stop - self._position)
 
-    def _send_head_alone(self) -> bool:
-        """Send the head plainly before the disk is asked (see `sending`); whether it went."""
-        try:
-            taken = self._sock.send(self._head)
-        except BlockingIOError:
-            taken = 0
-        except OSError as error:
-            self._break_off(error)
-            return False
-        self._taken += taken
-        self._head = self._head[taken:]
-        if self._head:
-            self._wait_until_writable()
-        return not self._head
-
     def _cold_done(self, count: int, outcome: object) -> None:
-        """The thread is back: `outcome` is the number of bytes, or an error."""
+        """The thread is back: `outcome` is the number of bytes the socket took, or an error."""
         self._job = False
         if self._abandoned:
             self._release()
             self._sock.close()
         elif isinstance(outcome, int):
-            if not outcome:
-                self._end(CloseReason.SHORT_BODY)
-                return
-            self._services.counts[_COLD] += outcome
-            self._taken += outcome
             self._begin_window()  # the disk's time is not the client's slowness
-            self._moved(outcome, count)
+            self._sent(outcome, count, _COLD)
         elif isinstance(outcome, BlockingIOError):
             self._wait_until_writable()
         elif isinstance(outcome, OSError):
@@ -455,8 +441,14 @@ def _whole_step(position: int, step_bytes: int, left: int) -> int:
 
 
 def _read_and_send(
-    sender: Sender, sock: socket.socket, file: int, position: int, count: int, ahead: int
+    sender: Sender,
+    sock: socket.socket,
+    head: bytes,
+    file: int,
+    position: int,
+    count: int,
+    ahead: int,
 ) -> int:
     """Runs in a thread, which the disk may keep waiting."""
     os.posix_fadvise(file, position, ahead, os.POSIX_FADV_WILLNEED)
-    return sender.send_cold(sock, file, position, count)
+    return sender.send_cold(sock, head, file, position, count)

@@ -117,14 +117,32 @@ def test_body_alone(sender: Sender, file: int, pair: Pair) -> None:
 @senders
 def test_cold_send_ignores_residency(sender: Sender, file: int, pair: Pair) -> None:
     server, client = pair
-    assert sender.send_cold(server, file, 5, 10) == 10
+    assert sender.send_cold(server, b"", file, 5, 10) == 10
     assert receive(client, 10) == CONTENT[5:15]
+
+
+@senders
+def test_cold_send_of_head_and_body(sender: Sender, file: int, pair: Pair) -> None:
+    server, client = pair
+    assert sender.send_cold(server, HEAD, file, 5, 10) == len(HEAD) + 10
+    assert receive(client, len(HEAD) + 10) == HEAD + CONTENT[5:15]
+
+
+@senders
+def test_cold_send_that_cannot_read_sends_no_head(sender: Sender, pair: Pair) -> None:
+    server, client = pair
+    folder = os.open("/", os.O_RDONLY)
+    with pytest.raises(OSError):  # noqa: PT011 - which error differs between the systems
+        sender.send_cold(server, HEAD, folder, 0, 10)
+    os.close(folder)
+    server.close()
+    assert client.recv(1) == b""
 
 
 @senders
 def test_file_that_ends_early_takes_nothing(sender: Sender, file: int, pair: Pair) -> None:
     server, _ = pair
-    assert sender.send_cold(server, file, len(CONTENT), 10) == 0
+    assert sender.send_cold(server, b"", file, len(CONTENT), 10) == 0
 
 
 @senders
