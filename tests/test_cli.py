@@ -1,0 +1,130 @@
+"""The command line: what is said, where, and with which exit status."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import ocaserve
+from ocaserve.cli import main
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, words)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration that is good: a store, two addresses, two workers."""
+    (tmp_path / "disk1").mkdir()
+    file = tmp_path / "ocaserve.toml"
+    file.write_text(
+        '[serve]\nlisten = ["127.0.0.1:1", "[::1]:2"]\nworkers = 2\naccess_log = "off"\n'
+        '[[store]]\npath = "disk1"\n'
+    )
+    return file
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("command", [(), ("serve",), ("check",), ("demo",)])
+def test_help(command: tuple[str, ...], option: str) -> None:
+    """Each command explains itself."""
+    result = run(*command, option)
+    assert result.exit_code == 0
+    assert "Usage: " in result.stdout
+    assert "Options:" in result.stdout
+
+
+def test_hidden_option() -> None:
+    """It is for programs that start us, not for people."""
+    assert "--ready-fd" not in run("serve", "--help").stdout
+
+
+def test_version() -> None:
+    """The package's own."""
+    assert run("--version").stdout == f"ocaserve, version {ocaserve.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        pytest.param(["serve"], "name a DIR to serve, or a configuration file", id="no_directory"),
+        pytest.param(["serve", "/", "--workers", "0"], "'--workers'", id="no_workers"),
+        pytest.param(["serve", "/", "--workers", "x"], "'--workers'", id="workers_no_number"),
+        pytest.param(["serve", "/", "--ready-fd", "1"], "'--ready-fd'", id="descriptor_of_output"),
+        pytest.param(["serve", "/", "--port", "80"], "No such option", id="unknown_option"),
+        pytest.param(["check"], "Missing option '-c' / '--config'", id="no_file"),
+        pytest.param(["check", "-c", "/"], "is a directory", id="directory_for_a_file"),
+        pytest.param(["nonsense"], "No such command 'nonsense'", id="unknown_command"),
+    ],
+)
+def test_wrong_usage(words: list[str], complaint: str) -> None:
+    """Status 2, and what was meant, on standard error."""
+    result = run(*words)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert result.stdout == ""
+
+
+def test_check(config: Path) -> None:
+    """A good file: what would be done with it."""
+    result = run("check", "-c", str(config))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        f"{config}: good",
+        "  would listen on   127.0.0.1:1, [::1]:2",
+        "  with              2 workers",
+        f"  would serve       {config.parent / 'disk1'}",
+        "  access log        off",
+    ]
+
+
+def test_check_of_a_bad_file(config: Path) -> None:
+    """Status 1, and a line for each fault: the file, the key, the value, what is allowed."""
+    config.write_text(config.read_text().replace("2\n", "0\nidle = 1\n"))
+    result = run("check", "-c", str(config))
+    assert (result.exit_code, result.stdout) == (1, "")
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"ocaserve: {config}: serve.") for line in lines)
+    assert any("serve.workers = 0" in line for line in lines)
+    assert any("serve.idle: unknown key" in line for line in lines)
+
+
+def test_check_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """The system's word for it."""
+    file = tmp_path / "none.toml"
+    result = run("check", "-c", str(file))
+    assert result.exit_code == 1
+    assert result.stderr == f"ocaserve: {file}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        pytest.param(["/no/such/disk"], "store[0].path = '/no/such/disk'", id="store"),
+        pytest.param(["/", "--listen", "80"], "serve.listen[0] = '80'", id="address"),
+        pytest.param(["-c", "/no/such.toml"], "/no/such.toml: No such file", id="file"),
+        pytest.param(
+            ["/", "--listen", "192.0.2.1:80"],
+            "cannot listen on 192.0.2.1:80: Cannot assign requested address",
+            id="address_of_another_host",
+        ),
+    ],
+)
+def test_serve_that_cannot_begin(words: list[str], complaint: str) -> None:
+    """The program itself, as a shell sees it: one line, status 1, no traceback."""
+    result = subprocess.run(
+        [sys.executable, "-m", "ocaserve", "serve", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"ocaserve: {complaint}")
+    assert result.stderr.count("\n") == 1
