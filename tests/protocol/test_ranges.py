@@ -33,7 +33,9 @@ SIZE = 1000
         pytest.param(b"bytes=0-1000", [(0, 1000)], id="clamped_by_one"),
         pytest.param(b"bytes=999-5000", [(999, 1000)], id="clamped"),
         pytest.param(b"bytes=0-" + b"9" * 19, [(0, 1000)], id="clamped_from_19_digits"),
+        pytest.param(b"bytes=0-" + b"9" * 5000, [(0, 1000)], id="clamped_from_5000_digits"),
         pytest.param(b"bytes=00-0099", [(0, 100)], id="leading_zeros"),
+        pytest.param(b"bytes=%b5-%b9" % (b"0" * 50, b"0" * 50), [(5, 10)], id="many_zeros"),
         pytest.param(b"bytes=0-", [(0, 1000)], id="from_the_start"),
         pytest.param(b"bytes=999-", [(999, 1000)], id="from_the_last"),
         pytest.param(b"bytes=-1", [(999, 1000)], id="last_one"),
@@ -42,6 +44,8 @@ SIZE = 1000
         pytest.param(b"bytes=-5000", [(0, 1000)], id="suffix_beyond_all"),
         # CVE-2017-7529: nginx's sum of sizes ran over at such a suffix.
         pytest.param(b"bytes=-9223372036854775807", [(0, 1000)], id="suffix_of_19_digits"),
+        pytest.param(b"bytes=-" + b"9" * 5000, [(0, 1000)], id="suffix_of_5000_digits"),
+        pytest.param(b"bytes=0-1," + b"9" * 20 + b"-", [(0, 2)], id="one_of_20_digits_beyond"),
         pytest.param(b"BYTES=0-1", [(0, 2)], id="units_have_no_case"),
         pytest.param(b"bytes= 0-1", [(0, 2)], id="space_before"),
         pytest.param(b"bytes=0-1 \t", [(0, 2)], id="space_behind"),
@@ -81,7 +85,9 @@ def test_accepted(value: bytes, parts: list[tuple[int, int]]) -> None:
         pytest.param(b"bytes=1000-1000", SIZE, id="behind_the_end"),
         pytest.param(b"bytes=1000-", SIZE, id="open_behind_the_end"),
         pytest.param(b"bytes=2000-1999999999999999999", SIZE, id="far_behind"),
+        pytest.param(b"bytes=%b-" % (b"9" * 5000), SIZE, id="behind_every_file"),
         pytest.param(b"bytes=-0", SIZE, id="empty_suffix"),
+        pytest.param(b"bytes=-" + b"0" * 50, SIZE, id="empty_suffix_of_50_digits"),
         pytest.param(b"bytes=1000-,2000-3000,-0", SIZE, id="several_and_none_fits"),
         pytest.param(b"bytes=0-0", 0, id="first_byte_of_nothing"),
         pytest.param(b"bytes=0-", 0, id="all_of_nothing"),
@@ -104,6 +110,7 @@ def test_unsatisfiable(value: bytes, size: int) -> None:
         pytest.param(b"bytes=5", id="no_dash"),
         pytest.param(b"bytes=5-4", id="backwards"),
         pytest.param(b"bytes=0-1,5-4", id="backwards_in_a_list"),
+        pytest.param(b"bytes=%b-5" % (b"9" * 50), id="backwards_from_50_digits"),
         pytest.param(b"bytes=5000-4000", id="backwards_behind_the_end"),
         pytest.param(b"bytes=a-b", id="letters"),
         pytest.param(b"bytes=0x0-0x1", id="hexadecimal"),
@@ -122,10 +129,6 @@ def test_unsatisfiable(value: bytes, size: int) -> None:
         pytest.param(b"bytes=0-1 2-3", id="no_comma"),
         pytest.param(b"bytes=\xd9\xa0-\xd9\xa1", id="other_digits"),
         pytest.param(b"bytes=0-1\n", id="line_feed"),
-        pytest.param(b"bytes=0-" + b"9" * 20, id="20_digits"),
-        pytest.param(b"bytes=" + b"0" * 20 + b"-1", id="20_zeros"),
-        pytest.param(b"bytes=-" + b"9" * 5000, id="suffix_of_5000_digits"),
-        pytest.param(b"bytes=0-1," + b"9" * 20 + b"-", id="20_digits_in_a_list"),
         pytest.param(b"items=0-1", id="other_unit"),
         pytest.param(b"seconds=0-1", id="unit_of_seconds"),
         pytest.param(b"none", id="none"),
@@ -147,7 +150,7 @@ def test_ignored(value: bytes) -> None:
     assert parse_range(value, SIZE) is IGNORED
 
 
-NUMBERS = st.one_of(st.integers(0, 60), st.integers(0, 10**19 - 1))
+NUMBERS = st.one_of(st.integers(0, 60), st.integers(0, 10**25))
 SPECS = st.one_of(
     st.tuples(NUMBERS, NUMBERS).map(lambda pair: b"%d-%d" % (min(pair), max(pair))),
     st.tuples(NUMBERS, NUMBERS).map(lambda pair: b"%d-%d" % pair),
