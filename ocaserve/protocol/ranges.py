@@ -11,6 +11,8 @@ Decisions, each allowed by the RFC:
   with each (CVE-2025-62727).
 * A position of more than 19 digits counts as beyond every file: it is clamped or unsatisfiable like
   any other, and no arithmetic on it can be made slow or overflow (CVE-2017-7529).
+* The last bytes of an empty object are a satisfiable range (section 14.1.2), but no Content-Range
+  can express them: ignored, so that the answer is the empty object.
 """
 
 from __future__ import annotations
@@ -81,6 +83,8 @@ def _parse_set(value: bytes, size: int) -> tuple[ByteRange, ...] | Verdict:
     for first_digits, last_digits in specs:
         first, last = _number(first_digits), _number(last_digits)
         if first is not None and last is not None and last < first:
+            return IGNORED
+        if first is None and last and not size:
             return IGNORED
         part = _locate(first, last, size)
         if part.start < part.stop:

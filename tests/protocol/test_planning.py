@@ -194,12 +194,13 @@ def test_several_ranges() -> None:
 
 
 def test_empty_object() -> None:
-    """It has no bytes to send, and no range of it is satisfiable."""
+    """It has no bytes to send; of its ranges, only the last bytes are satisfiable."""
     empty = describe_representation(0, 0, b"video/mp4", POLICY)
     answer = plan(request(), empty)
     assert (answer.status, answer.segments, answer.length) == (200, (), 0)
     assert fields_of(answer)[b"content-length"] == b"0"
     assert fields_of(plan(request(b"bytes=0-"), empty))[b"content-range"] == b"bytes */0"
+    assert plan(request(b"bytes=-5"), empty) == answer
 
 
 def test_not_modified_has_no_fields_of_a_body() -> None:
@@ -385,6 +386,12 @@ def test_refusal_of_head_has_no_body(close: bool) -> None:
     answer = plan_refusal(404, POLICY, DATE, request=request(method=b"HEAD"), close=close)
     assert body_of(answer) == b""
     assert fields_of(answer)[b"content-length"] == b"14"
+
+
+def test_refusal_of_a_malformed_head_has_no_body() -> None:
+    """The client asked for none, whatever else was wrong."""
+    answer = plan_refusal(400, POLICY, DATE, request=None, close=True, head_only=True)
+    assert (body_of(answer), answer.keep_alive) == (b"", False)
 
 
 @pytest.mark.parametrize(

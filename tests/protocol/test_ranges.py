@@ -91,7 +91,7 @@ def test_accepted(value: bytes, parts: list[tuple[int, int]]) -> None:
         pytest.param(b"bytes=1000-,2000-3000,-0", SIZE, id="several_and_none_fits"),
         pytest.param(b"bytes=0-0", 0, id="first_byte_of_nothing"),
         pytest.param(b"bytes=0-", 0, id="all_of_nothing"),
-        pytest.param(b"bytes=-1", 0, id="suffix_of_nothing"),
+        pytest.param(b"bytes=-0", 0, id="empty_suffix_of_nothing"),
     ],
 )
 def test_unsatisfiable(value: bytes, size: int) -> None:
@@ -148,6 +148,12 @@ def test_unsatisfiable(value: bytes, size: int) -> None:
 def test_ignored(value: bytes) -> None:
     """As if there were no Range: each player can use the whole object."""
     assert parse_range(value, SIZE) is IGNORED
+
+
+@pytest.mark.parametrize("value", [b"bytes=-1", b"bytes=-00100", b"bytes=0-0, -1"])
+def test_suffix_of_an_empty_object_is_ignored(value: bytes) -> None:
+    """It is satisfiable, and the empty object is the answer."""
+    assert parse_range(value, 0) is IGNORED
 
 
 NUMBERS = st.one_of(st.integers(0, 60), st.integers(0, 10**25))
