@@ -25,9 +25,7 @@ class State(Enum):
     CLOSING = "closing"
     CLOSED = "closed"
 
-    __hash__ = (
-        object.__hash__
-    )  # members are single: identity is enough, and quicker than the name's
+    __hash__ = object.__hash__  # members are single: identity will do, and needs no Python code
 
 
 class Event(Enum):
