@@ -25,6 +25,20 @@ def test_address_that_is_allowed(text: str, address: Address) -> None:
     assert str(address) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "family", "name", "url"),
+    [
+        pytest.param("127.0.0.1:80", "AF_INET", ("127.0.0.1", 80), "http://127.0.0.1:80", id="4"),
+        pytest.param("[::1]:80", "AF_INET6", ("::1", 80), "http://[::1]:80", id="6"),
+        pytest.param("unix:/run/x", "AF_UNIX", "/run/x", "unix:/run/x", id="unix"),
+    ],
+)
+def test_address_as_others_need_it(text: str, family: str, name: object, url: str) -> None:
+    """The system's words for it, and those of a person's browser."""
+    address = parse_address(text)
+    assert (address.family.name, address.name, address.url) == (family, name, url)
+
+
 def test_ipv6_is_written_in_its_shortest_form() -> None:
     """Two spellings of one address are one address."""
     assert parse_address("[0:0:0:0:0:0:0:1]:80") == parse_address("[::1]:80")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,27 @@ def test_command_line_can_name_the_store_that_the_file_leaves_out(disk: Path) ->
     file.write_text("[serve]\ndrain_s = 5\n")
     settings = settings_from_directories([str(disk)], base=str(file))
     assert [store.path for store in settings.store] == [str(disk)]
+
+
+def test_stores_side_by_side(disk: Path) -> None:
+    """One for each disk, in the order of the file."""
+    other = disk.parent / "disk2"
+    other.mkdir()
+    settings = load_settings(write(disk, f'[[store]]\npath = "{other}"'))
+    assert [store.path for store in settings.store] == [str(other), str(disk)]
+
+
+def test_what_is_not_said_stays_as_the_file_says(disk: Path) -> None:
+    """A command line that names only its file changes nothing in it."""
+    file = write(disk, '[serve]\nworkers = 3\nlisten = ["127.0.0.1:1"]')
+    assert settings_from_directories([], base=file) == load_settings(file)
+
+
+def test_one_worker_for_each_core(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system cannot say which cores this process may use, all count (FreeBSD)."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert settings_from_directories([str(disk)]).worker_count == 6
 
 
 def test_directories_are_relative_to_the_shell(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +279,14 @@ def test_file_that_is_not_toml(tmp_path: Path, content: bytes, fault: str) -> No
     assert found.startswith(fault)
 
 
+def test_command_line_over_a_file_with_a_fault(disk: Path) -> None:
+    """The fault is the file's, and told as such."""
+    file = disk.parent / "ocaserve.toml"
+    file.write_text("serve = 1\n")
+    with pytest.raises(SettingsError, match="serve = 1"):
+        settings_from_directories([str(disk)], ["127.0.0.1:2"], base=str(file))
+
+
 def test_file_that_is_not_there(tmp_path: Path) -> None:
     """The system's word for it is passed on."""
     assert faults_of(str(tmp_path / "none.toml")) == ["No such file or directory"]
@@ -274,3 +305,5 @@ def test_table_without_its_required_key(disk: Path) -> None:
 def test_manual_is_as_the_code_says() -> None:
     """docs/settings.md is what `python -m ocaserve.settings` prints."""
     assert MANUAL.read_text() == describe_settings()
+    command = [sys.executable, "-m", "ocaserve.settings"]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == MANUAL.read_bytes()
