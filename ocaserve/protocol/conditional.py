@@ -65,7 +65,7 @@ def check_if_unmodified_since(value: bytes, representation: Representation, now:
 def check_if_range(value: bytes, representation: Representation, now: int) -> bool:
     """Section 13.1.5: an exact match of a strong validator; all else ignores the range."""
     if value.startswith((b'"', b"W/")):
-        return value == representation.etag
+        return value == representation.etag  # which is strong, hence equal to no weak one
     date = parse_http_date(value, now)
     if date is None or date != representation.last_modified:
         return False

@@ -47,6 +47,8 @@ def parse_http_date(value: bytes, now: int = 0) -> int | None:
         year = latest - (latest - year) % 100
     month = _MONTHS.index(match["month"]) + 1
     day, hour, minute, second = (int(match[part]) for part in ("day", "hour", "minute", "second"))
+    # The name of the day is not compared with the date: the RFC says nothing of one that is wrong,
+    # and clients that copy our own Last-Modified never have one.
     try:
         datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
     except ValueError:

@@ -31,6 +31,6 @@ def _listed(value: bytes) -> list[tuple[bool, bytes]]:
         else:
             match = _EMPTY_ELEMENT.match(value, position)
             if match is None:
-                break
+                break  # no guess at where a list goes on whose quotes do not match
         position = match.end()
     return tags

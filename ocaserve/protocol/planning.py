@@ -226,6 +226,7 @@ def _format_head(
     return head, keep_alive
 
 
+# Stands for what could not be read: whoever sent it gets a text, and then the end.
 _NO_REQUEST = Request(b"GET", b"", 1, Fields(close=True), None)
 
 
@@ -276,7 +277,7 @@ def plan_refusal(
     elif close:
         request = request._replace(fields=Fields(close=True))
     lines = policy.lines
-    if status == 405:
+    if status == 405:  # without Allow it would be malformed (RFC 9110 section 15.5.6)
         lines += b"Allow: %b\r\n" % ALLOWED_METHODS
     elif status == 503:
         lines += b"Retry-After: %d\r\n" % RETRY_AFTER_S

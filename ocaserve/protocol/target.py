@@ -42,6 +42,7 @@ def parse_target(target: bytes) -> ObjectTarget:
 def _parse_path(path: bytes) -> bytes:
     if not path.startswith(b"/"):
         raise RequestRefused(400, "target_form", close=False)
+    # These two before decoding: after it, an escaped slash is a slash and a percent a percent.
     if _BARE_PERCENT.search(path):
         raise RequestRefused(400, "target_escape", close=False)
     if b"%2f" in path.lower():
@@ -49,6 +50,7 @@ def _parse_path(path: bytes) -> bytes:
     decoded = _ENCODED.sub(lambda match: bytes((int(match[1], 16),)), path)
     if _FORBIDDEN.search(decoded):
         raise RequestRefused(400, "target_characters", close=False)
+    # Dot segments only now: "%2e%2e" is one too, for whatever stands behind us.
     segments = decoded[1:].split(b"/")
     if b"." in segments or b".." in segments:
         raise RequestRefused(400, "target_dot_segment", close=False)
