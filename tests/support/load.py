@@ -61,6 +61,7 @@ class Client:
     """One connection at a time, kept as long as the server keeps it."""
 
     def __init__(self, address: Address, report: Report) -> None:
+        self.answered = 0
         self._address = address
         self._report = report
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -86,6 +87,7 @@ class Client:
             self._report.failures.append(Failure(self.port, f"{wanted.key}: {error!r}"))
             self.close()
         else:
+            self.answered += 1
             self._report.answered += 1
 
     async def _attempt(self, wanted: Ask) -> None:
@@ -144,10 +146,10 @@ class Load:
             self._has_answer.set()
         client.close()
 
-    async def progress(self, count: int | None = None) -> None:
-        """Wait for so many more answers (for each client one, if no number is named)."""
-        goal = self.report.answered + (len(self.clients) if count is None else count)
-        while self.report.answered < goal:
+    async def progress(self, count: int = 1) -> None:
+        """Wait until each client has so many answers more."""
+        goals = [(client, client.answered + count) for client in self.clients]
+        while any(client.answered < goal for client, goal in goals):
             self._has_answer.clear()
             await self._has_answer.wait()
 

@@ -230,8 +230,8 @@ class _Worker:
         self._note("starts")
         if self._mood == "fail":
             return 3
+        self._note("serves")  # before it is said, so that what follows from it is noted after it
         self._say("ready")
-        self._note("serves")
         for listener in self._listeners:
             listener.setblocking(False)
         while not self._is_over:
