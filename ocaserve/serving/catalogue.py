@@ -453,11 +453,19 @@ class Catalogue:
         if cold_pages == "second-read":
             windows = range(start >> WINDOW_BITS, ((stop - 1) >> WINDOW_BITS) + 1)
             if file.seen.issuperset(windows):
+                self._keep_pages(file)
                 return
             file.seen.update(windows)
         for attempt in range(1, _FORGET_ATTEMPTS + 1):
             self._to_forget.append((self.tick + attempt * _FORGET_TICKS, file, start, stop))
             file.refs += 1
+
+    def _keep_pages(self, file: OpenFile) -> None:
+        """What was to be let go of is wanted."""
+        kept = [entry for entry in self._to_forget if entry[1] is file]
+        self._to_forget = [entry for entry in self._to_forget if entry[1] is not file]
+        for _ in kept:
+            self._unref(file)
 
     def _forget_due(self) -> None:
         due = [entry for entry in self._to_forget if entry[0] <= self.tick]
@@ -469,9 +477,11 @@ class Catalogue:
             advise = partial(
                 os.posix_fadvise, file.descriptor, start, stop - start, os.POSIX_FADV_DONTNEED
             )
-            file.store.reads.submit(advise, partial(self._forgotten, file))
+            file.store.reads.submit(advise, partial(self._forgotten, file, start, stop))
 
-    def _forgotten(self, file: OpenFile, _: object) -> None:
+    def _forgotten(self, file: OpenFile, start: int, stop: int, _: object) -> None:
+        if file.residency is not None:
+            file.residency.forget(start, stop)
         self._unref(file)
 
 

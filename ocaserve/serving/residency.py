@@ -84,6 +84,11 @@ class Residency:
                 return self._ask(window, last, start, stop, tick)
         return True
 
+    def forget(self, start: int, stop: int) -> None:
+        """These pages were let go of: what was known of them no longer holds."""
+        for window in range(start >> WINDOW_BITS, ((stop - 1) >> WINDOW_BITS) + 1):
+            self._verified[window] = 0
+
     def _ask(self, window: int, last: int, start: int, stop: int, tick: int) -> bool:
         """Ask the kernel about windows `window` to `last`, remember those that are whole."""
         last = min(last, window + _MOST_WINDOWS - 1)

@@ -26,14 +26,18 @@ back from Python as that part, not as an error.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import sys
+import termios
+from array import array
 from typing import Any, Protocol
 
 _FIRST_BYTES = 64 * 1024  # of a body that must be in memory before its head is sent
 _TCP_CORK = 3  # linux/tcp.h
 _TCP_NOPUSH = 4  # netinet/tcp.h, FreeBSD
+_OUTPUT_QUEUE = termios.TIOCOUTQ if sys.platform == "linux" else 0x40046677  # FreeBSD: FIONWRITE
 MSG_MORE = 0x8000  # linux/socket.h; not in the socket module on FreeBSD
 
 
@@ -124,6 +128,16 @@ class FreeBsdSender:
             os.pread(file, 1, offset)
         headers = [head] if head else None
         return int(self._sendfile(sock.fileno(), file, offset, count, headers=headers))
+
+
+def queued_bytes(sock: socket.socket) -> int:
+    """Bytes that the socket holds until the peer acknowledges them; 0 where that cannot be said."""
+    answer = array("i", [0])
+    try:
+        fcntl.ioctl(sock, _OUTPUT_QUEUE, answer)
+    except OSError:
+        return 0
+    return answer[0]
 
 
 def system_sender() -> Sender:

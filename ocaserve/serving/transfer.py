@@ -29,7 +29,7 @@ from ocaserve.serving.catalogue import OpenFile
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import Count
 from ocaserve.serving.pool import JobError
-from ocaserve.serving.sending import NotResident, Sender
+from ocaserve.serving.sending import NotResident, Sender, queued_bytes
 from ocaserve.serving.services import Services
 
 _log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ _AHEAD_BYTES = (
     2 * 1024 * 1024
 )  # asked of the disk beyond a cold step, so that the next one is there
 
+_LOOKS_PER_STALL = 4  # so that a stall is noticed at most a quarter of stall_s late
 _BOUNDARY_BYTES = 128 * 1024  # read-ahead windows and large folios end on such boundaries
 
 _HOT = int(Count.BYTES_SENDFILE_HOT)
@@ -77,7 +78,7 @@ class Transfer:
     """The response that a connection is sending, if any."""
 
     __slots__ = (
-        "_abandoned", "_cold_from", "_corked", "_file", "_head", "_held", "_job", "_mark",
+        "_abandoned", "_acked", "_cold_from", "_corked", "_file", "_head", "_held", "_job", "_mark",
         "_mark_time", "_next", "_owner", "_position", "_progressed", "_services", "_sock", "_stop",
         "_taken", "_writing", "from_file", "plan",
     )  # fmt: skip
@@ -94,9 +95,10 @@ class Transfer:
         self._position = 0  # of the range being sent
         self._stop = 0
         self._taken = 0  # bytes of this response that the socket took, head included
-        self._mark = 0  # _taken and the time when the present window of its rate began
+        self._acked = 0  # of them, what the client was last seen to have acknowledged
+        self._mark = 0  # _acked and the time when the present window of its rate began
         self._mark_time = 0.0
-        self._progressed = 0.0  # when the socket last took a byte, or the disk was last asked
+        self._progressed = 0.0  # when the client last took a byte, or the disk was last asked
         self._cold_from = -1  # where in the file this response first had to wait for the disk
         self._writing = False  # the writer is registered
         self._job = False  # a thread holds the socket
@@ -130,6 +132,7 @@ class Transfer:
         self._file = file
         self._head = plan.head
         self._taken = self.from_file = self._next = self._position = self._stop = 0
+        self._acked = 0
         self._load_segment()
         self._step()
 
@@ -168,7 +171,7 @@ class Transfer:
         self._head = head
         self._position, self._stop = position, stop
         self._next = 1
-        self._taken = self.from_file = 0
+        self._taken = self.from_file = self._acked = 0
         self._sent(taken, count, _HOT)
         return False
 
@@ -277,7 +280,6 @@ class Transfer:
                 self._end(None)
                 return
         self._hold()
-        self._progressed = monotonic()
         if full:
             self._wait_until_writable()
         elif not self._writing:
@@ -302,7 +304,7 @@ class Transfer:
 
     def _begin_window(self) -> None:
         """The client's rate is judged from here on."""
-        self._mark = self._taken
+        self._mark = self._acked
         self._mark_time = self._progressed = monotonic()
 
     def _wait_until_writable(self) -> None:
@@ -322,21 +324,30 @@ class Transfer:
             self._owner.want_write(wanted=False)
 
     def judge(self, now: float) -> CloseReason | None:
-        """Is the client, or the disk, too slow? Asked at `next_look`."""
+        """Is the client, or the disk, too slow? Asked at `next_look`.
+
+        What counts is what the client has acknowledged: the socket's buffer may hold more than a
+        slow client takes in a minute, and then nothing is sent although all is well.
+        """
         limits = self._services.limits
+        acked = self._taken - queued_bytes(self._sock)
+        if acked > self._acked:
+            self._acked = acked
+            if not self._job:
+                self._progressed = now
         if now - self._progressed >= limits.stall_s:
             return CloseReason.STORE_STALLED if self._job else CloseReason.STALL_TIMEOUT
         elapsed = now - self._mark_time
         if elapsed >= limits.stall_s:
-            if self._taken - self._mark < limits.min_bytes_per_s * elapsed:
+            if self._acked - self._mark < limits.min_bytes_per_s * elapsed and not self._job:
                 return CloseReason.SLOW_READ
-            self._mark, self._mark_time = self._taken, now
+            self._mark, self._mark_time = self._acked, now
         return None
 
     @property
     def next_look(self) -> float:
-        """When `judge` has something to say again: a time of the monotonic clock."""
-        return self._progressed + self._services.limits.stall_s
+        """When to judge again: a time of the monotonic clock."""
+        return monotonic() + self._services.limits.stall_s / _LOOKS_PER_STALL
 
     # -- waiting for the disk --------------------------------------------------------------------
 

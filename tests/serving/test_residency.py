@@ -74,6 +74,14 @@ def test_answer_is_kept_for_a_while_and_no_longer(residency: Residency, file: in
     assert not residency.is_resident(0, WINDOW, NOW + FRESH_TICKS)
 
 
+def test_forgotten_pages_are_asked_about_again(residency: Residency, file: int) -> None:
+    assert residency.is_resident(0, SIZE, NOW)
+    evict(file)
+    residency.forget(0, SIZE)
+    assert not residency.is_resident(0, 1, NOW)
+    assert not residency.is_resident(SIZE - 1, SIZE, NOW)
+
+
 def test_asking_reads_nothing(residency: Residency, file: int) -> None:
     evict(file)
     for _ in range(3):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ocaserve.serving.sending import FreeBsdSender, LinuxSender, NotResident, Sender
+from ocaserve.serving.sending import FreeBsdSender, LinuxSender, NotResident, Sender, queued_bytes
 
 CONTENT = bytes(range(256)) * 64
 HEAD = b"HTTP/1.1 206 Partial Content\r\n\r\n"
@@ -168,6 +168,21 @@ def test_gone_client_raises(sender: Sender, file: int, pair: Pair) -> None:
 
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
         send_often()
+
+
+def test_queued_bytes_are_what_the_client_has_not_acknowledged(file: int, pair: Pair) -> None:
+    server, client = pair
+    assert queued_bytes(server) == 0
+    sender, taken = LinuxSender(), 0
+    while True:
+        try:
+            taken += sender.send(server, b"", file, 0, len(CONTENT))
+        except BlockingIOError:
+            break
+    before = queued_bytes(server)
+    assert 0 < before <= taken
+    receive(client, taken)
+    assert queued_bytes(server) < before
 
 
 def test_freebsd_says_when_pages_are_missing(file: int, pair: Pair) -> None:
