@@ -21,6 +21,7 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -316,7 +317,7 @@ class Catalogue:
         status = opened.status
         content_type = content_type_for(key)
         representation = describe_representation(
-            status.st_size, status.st_mtime_ns, content_type, self._policy
+            status.st_size, status.st_mtime_ns, content_type, self._policy, now=int(time.time())
         )
         file = OpenFile(
             store, key, opened.descriptor, Identity.of(status), representation,

@@ -52,6 +52,7 @@ class Acceptor:
         self._on_error = on_error
         self._active: set[int] = set()
         self._paused = False
+        self._closed = False
         for listener in listeners:
             listener.setblocking(False)
 
@@ -64,6 +65,13 @@ class Acceptor:
             listener = self._listeners[place]
             self._loop.add_reader(listener, self._on_readable, listener)
         self._active = wanted
+
+    def close(self) -> None:
+        """Accept no more, ever. As long as one process holds a listener, the kernel queues clients."""
+        self.accept_from(())
+        self._closed = True
+        for listener in self._listeners:
+            listener.close()
 
     def _on_readable(self, listener: socket.socket) -> None:
         for _ in range(_BATCH):
@@ -93,5 +101,5 @@ class Acceptor:
 
     def _resume(self, places: list[int]) -> None:
         self._paused = False
-        if not self._active:  # otherwise the supervisor has decided anew meanwhile
+        if not (self._active or self._closed):  # otherwise it was decided anew meanwhile
             self.accept_from(places)

@@ -190,7 +190,7 @@ class Worker:
         if self._services.draining:
             return
         self._services.draining = True
-        self._acceptor.accept_from(())
+        self._acceptor.close()
         now = time.monotonic()
         for connection in list(self._connections):
             connection.drain(now)

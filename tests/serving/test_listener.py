@@ -117,6 +117,16 @@ async def test_accepting_pauses_without_descriptors_and_goes_on(
     admitted.close()
 
 
+async def test_closed_listener_refuses(listeners: list[socket.socket]) -> None:
+    address = listeners[0].getsockname()
+    admitted = Admitted()
+    acceptor = Acceptor(asyncio.get_running_loop(), listeners, admitted.admit, admitted.count_error)
+    acceptor.accept_from([0])
+    acceptor.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+
+
 async def test_unknown_error_is_not_swallowed(listeners: list[socket.socket]) -> None:
     class Broken:
         def accept(self) -> None:

@@ -1,0 +1,35 @@
+# One line a task. `./dev` sets up what these need; `make check` is for every change.
+PY := .venv/bin/python
+CODE := ocaserve tests $(wildcard benchmarks bgp)
+
+.PHONY: all check test format lint types fast coverage scenarios bench bench-quick docs clean
+
+check: lint types fast
+test: lint types coverage all
+
+format:
+	$(PY) -m ruff format $(CODE)
+	$(PY) -m ruff check --fix $(CODE)
+lint:
+	$(PY) -m ruff format --check --quiet $(CODE)
+	$(PY) -m ruff check --quiet $(CODE)
+types:
+	$(PY) -m mypy --no-error-summary $(CODE)
+fast:
+	$(PY) -m pytest -q -m "not scenario and not slow"
+coverage:
+	$(PY) -m coverage run --branch --source=ocaserve/protocol -m pytest -q tests/protocol tests/test_layers.py
+	$(PY) -m coverage report --fail-under=100 --skip-covered
+scenarios:
+	$(PY) -m pytest -q -m scenario
+all:
+	$(PY) -m pytest -q
+bench:
+	$(PY) -m benchmarks
+bench-quick:
+	$(PY) -m benchmarks --quick
+docs:
+	$(PY) -m ocaserve.settings > docs/settings.md
+	$(PY) -m ocaserve.serving.closing > docs/close-reasons.md
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist *.egg-info
