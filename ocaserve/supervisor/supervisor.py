@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ocaserve.addresses import Address
@@ -19,7 +18,6 @@ from ocaserve.errors import OcaserveError, SettingsError, StartError
 from ocaserve.lifecycle import (
     ENDING,
     PHASES,
-    WORKER_STATES,
     Phase,
     PhaseEvent,
     WorkerEvent,
@@ -30,7 +28,7 @@ from ocaserve.metrics import CounterMap, CounterSlot
 from ocaserve.notify import Notifier
 from ocaserve.settings import Settings
 from ocaserve.sockets import Listeners, close_listeners, open_listeners, take_passed
-from ocaserve.supervisor.children import Channel, describe_exit, fork_child
+from ocaserve.supervisor.children import describe_exit, fork_child
 from ocaserve.supervisor.planning import (
     Timing,
     listeners_of_share,
@@ -40,6 +38,7 @@ from ocaserve.supervisor.planning import (
 )
 from ocaserve.supervisor.reactor import Reactor
 from ocaserve.supervisor.upgrade import Upgrade
+from ocaserve.supervisor.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -47,29 +46,6 @@ RunWorker = Callable[[Settings, Sequence[socket.socket], CounterSlot, socket.soc
 
 _SLOTS_PER_PLACE = 4  # a place's worker, its successor, and some that still drain
 _SPARE_SLOTS = 64
-
-
-@dataclass(eq=False)
-class Worker:
-    """One worker process, from fork to wait."""
-
-    place: int  # which share of the listeners is its own
-    generation: int
-    pid: int
-    channel: Channel
-    slot: int
-    group_sizes: tuple[int, ...]  # how many sockets each of its addresses has
-    started: float
-    heard: float
-    state: WorkerState = WorkerState.STARTING
-    accepts: list[int] = field(default_factory=list)
-    is_killed: bool = False
-
-    def __str__(self) -> str:
-        return f"worker {self.place} (pid {self.pid})"
-
-    def happen(self, event: WorkerEvent) -> None:
-        self.state = advance(WORKER_STATES, self.state, event)
 
 
 class Fallback(NamedTuple):
@@ -101,7 +77,6 @@ class Supervisor:
         self._settings = settings
         self._run_worker = run_worker
         self._load = load
-        self._arguments = tuple(arguments)
         self._ready_fd = ready_fd
         self._timing = timing or Timing()
         self._phase = Phase.STARTING
@@ -122,7 +97,7 @@ class Supervisor:
         self._deaths: dict[int, int] = {}  # in a row, by place
         self._failed_starts = 0
         self._failure: str | None = None
-        self._upgrade: Upgrade | None = None
+        self._upgrade = Upgrade(self._reactor, arguments, self._timing.upgrade_s, self._hand_over)
 
     def run(self) -> None:
         """Bring the appliance into service; return when it has stopped. Raises OcaserveError."""
@@ -207,8 +182,7 @@ class Supervisor:
             worker.channel.close()
         if self._ready_fd is not None:
             os.close(self._ready_fd)
-        if self._upgrade is not None:
-            self._upgrade.let_go()
+        self._upgrade.let_go()
 
     def _make_room(self) -> None:
         """All slots are taken: the worker that has drained for longest ends; its exit goes on."""
@@ -260,8 +234,7 @@ class Supervisor:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 self._on_exit(self._workers.pop(pid), status)
-        if self._upgrade is not None and self._upgrade.has_ended():
-            self._give_up_upgrade("ended before it was ready")
+        self._upgrade.reap()
 
     def _on_exit(self, worker: Worker, status: int) -> None:
         before = worker.state
@@ -350,8 +323,7 @@ class Supervisor:
             return
         deadline_s = self._settings.serve.drain_s
         _log.info("stopping: responses have %g s to end", deadline_s)
-        if self._upgrade is not None:
-            self._give_up_upgrade("was not ready when this one was told to stop")
+        self._upgrade.give_up("was not ready when this one was told to stop")
         if before is not Phase.HANDED_OVER:  # then the new version has them
             close_listeners(self._open, besides=self._lent)
         self._retire_all(deadline_s)
@@ -431,45 +403,23 @@ class Supervisor:
 
     def _start_upgrade(self) -> None:
         """Start the program that is installed now, on the same sockets."""
-        if self._phase is not Phase.SERVING or self._is_reloading or self._upgrade is not None:
-            busy = "reloading" if self._is_reloading else self._phase.value
-            _log.warning("upgrade ignored while %s", "upgrading" if self._upgrade else busy)
+        obstacles = {
+            self._phase.value: self._phase is not Phase.SERVING,
+            "reloading": self._is_reloading,
+            "upgrading": self._upgrade.is_starting,
+        }
+        busy = [name for name, is_so in obstacles.items() if is_so]
+        if busy:
+            _log.warning("upgrade ignored while %s", busy[0])
             return
-        try:
-            self._upgrade = upgrade = Upgrade(self._listeners, self._lent, self._arguments)
-        except OSError as error:
-            _log.error("the new version cannot be started: %s; this one goes on", error)
-            return
-        _log.info("starting a new version (pid %d)", upgrade.pid)
-        self._reactor.watch(upgrade.pipe, self._on_upgrade_told)
-        self._reactor.after(self._timing.upgrade_s, lambda: self._end_patience(upgrade))
+        self._upgrade.start(self._listeners, self._lent)
 
-    def _on_upgrade_told(self) -> None:
-        upgrade = self._upgrade
-        assert upgrade is not None
-        if not upgrade.is_ready():
-            self._give_up_upgrade("ended before it was ready")
-            return
-        self._reactor.unwatch(upgrade.pipe)
-        upgrade.let_go()
-        self._upgrade = None
-        _log.info("the new version (pid %d) serves; this one ends", upgrade.pid)
-        self._notifier.tell(f"MAINPID={upgrade.pid}")
+    def _hand_over(self, pid: int) -> None:
+        """A new version serves: what runs here ends in its own time."""
+        _log.info("the new version (pid %d) serves; this one ends", pid)
+        self._notifier.tell(f"MAINPID={pid}")
         self._happen(PhaseEvent.HAND_OVER)
         self._retire_all(self._settings.serve.reload_drain_s)
-
-    def _end_patience(self, upgrade: Upgrade) -> None:
-        if self._upgrade is upgrade:
-            self._give_up_upgrade(f"was not ready within {self._timing.upgrade_s:g} s")
-
-    def _give_up_upgrade(self, why: str) -> None:
-        """The new version does not come into service: this one goes on."""
-        upgrade = self._upgrade
-        assert upgrade is not None
-        self._upgrade = None
-        self._reactor.unwatch(upgrade.pipe)
-        upgrade.give_up()
-        _log.error("the new version (pid %d) %s", upgrade.pid, why)
 
 
 def _raise_descriptor_limit() -> None:

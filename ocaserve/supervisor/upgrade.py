@@ -2,57 +2,103 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from ocaserve.addresses import Address
 from ocaserve.sockets import Listeners, pass_on
+from ocaserve.supervisor.reactor import Reactor
+
+_log = logging.getLogger(__name__)
 
 READY_OPTION = "--ready-fd"
 
 
 class Upgrade:
-    """A new version that is starting. `pipe` is readable when it serves, or has ended without."""
+    """At most one new version that is starting.
+
+    arguments: our own command line. patience_s: for the new version to become ready. on_ready: told
+    the pid of one that serves, which then goes on by itself.
+    """
 
     def __init__(
-        self, listeners: Listeners, lent: Collection[Address], arguments: Sequence[str]
+        self,
+        reactor: Reactor,
+        arguments: Sequence[str],
+        patience_s: float,
+        on_ready: Callable[[int], None],
     ) -> None:
+        self._reactor = reactor
+        self._arguments = tuple(arguments)
+        self._patience_s = patience_s
+        self._on_ready = on_ready
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe = -1
+        self.is_starting = False
+
+    def start(self, listeners: Listeners, lent: Collection[Address]) -> None:
+        """Start one; or log why it cannot be."""
         variables, descriptors = pass_on(listeners, lent)
-        self.pipe, ready = os.pipe()
+        self._pipe, ready = os.pipe()
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command line
-                [sys.executable, "-m", "ocaserve", *new_arguments(arguments, ready)],
+            self._process = process = subprocess.Popen(  # noqa: S603 - our own command line
+                [sys.executable, "-m", "ocaserve", *new_arguments(self._arguments, ready)],
                 pass_fds=(*descriptors, ready),
                 env=new_environment(os.environ, variables),
             )
-        except OSError:
-            os.close(self.pipe)
-            raise
+        except OSError as error:
+            os.close(self._pipe)
+            _log.error("the new version cannot be started: %s", error)
+            return
         finally:
             os.close(ready)
-        self.pid = self._process.pid
+        self.is_starting = True
+        _log.info("starting a new version (pid %d)", process.pid)
+        self._reactor.watch(self._pipe, self._on_told)
+        self._reactor.after(self._patience_s, lambda: self._end_patience(process))
 
-    def is_ready(self) -> bool:
-        """What the pipe tells, once it is readable."""
-        return bool(os.read(self.pipe, 1))
+    def _on_told(self) -> None:
+        """The pipe is readable: it says that the new version serves, or ends without."""
+        assert self._process is not None
+        if not os.read(self._pipe, 1):
+            self.give_up("ended before it was ready")
+            return
+        self._end_start()
+        self._on_ready(self._process.pid)
 
-    def has_ended(self) -> bool:
-        """Whether the new version is gone; reaps it."""
-        return self._process.poll() is not None
+    def _end_patience(self, process: subprocess.Popen[bytes]) -> None:
+        if self._process is process:
+            self.give_up(f"was not ready within {self._patience_s:g} s")
 
-    def let_go(self) -> None:
-        """Close the pipe; the new version goes on by itself."""
-        os.close(self.pipe)
+    def reap(self) -> None:
+        """Some child has ended: perhaps it was this."""
+        if self._process is not None and self._process.poll() is not None:
+            self.give_up("ended before it was ready")
 
-    def give_up(self) -> None:
-        """End the new version, if it has not ended by itself. Its workers notice, and end too."""
-        self.let_go()
+    def give_up(self, why: str) -> None:
+        """End the new version, if one is starting. Its workers notice, and end too."""
+        if not self.is_starting:
+            return
+        assert self._process is not None
+        self._end_start()
         with suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
+        _log.error("the new version (pid %d) %s", self._process.pid, why)
+
+    def _end_start(self) -> None:
+        self.is_starting = False
+        self._reactor.unwatch(self._pipe)
+        os.close(self._pipe)
+
+    def let_go(self) -> None:
+        """In a forked child: close what is the supervisor's alone."""
+        if self.is_starting:
+            os.close(self._pipe)
 
 
 def new_arguments(arguments: Sequence[str], ready: int) -> list[str]:

@@ -267,6 +267,18 @@ def test_more_reloads_than_can_drain(tmp_path: Path) -> None:
         assert answering(address, 5) == {(0, "new69")}
 
 
+def test_reload_when_it_is_too_late(tmp_path: Path) -> None:
+    """A supervisor that stops starts no worker any more."""
+    with supervised(tmp_path, moods=["linger"]) as running:
+        running.await_ready()
+        running.signal(signal.SIGTERM)
+        running.await_logged("stopping: ")
+        running.signal(signal.SIGHUP)
+        running.signal(signal.SIGUSR2)
+        running.await_logged("reload ignored while stopping", "upgrade ignored while stopping")
+        assert len(children(running.pid)) == 2
+
+
 def test_logs_are_reopened(tmp_path: Path) -> None:
     """USR1 is passed on to every worker."""
     with supervised(tmp_path) as running:
@@ -301,7 +313,9 @@ def test_new_version_that_takes_too_long(tmp_path: Path, slow_version: Path) -> 
         address = running.await_ready()
         slow_version.write_text("import time\ntime.sleep(60)\n")
         running.signal(signal.SIGUSR2)
-        running.await_logged("starting a new version", "was not ready within 0.5 s")
+        running.await_logged("starting a new version")
+        running.signal(signal.SIGUSR2)
+        running.await_logged("upgrade ignored while upgrading", "was not ready within 0.5 s")
         assert len(children(running.pid)) == 2
         assert answering(address) == {(0, "old"), (1, "old")}
 
