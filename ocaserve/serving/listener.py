@@ -67,7 +67,7 @@ class Acceptor:
         self._active = wanted
 
     def close(self) -> None:
-        """Accept no more, ever. As long as one process holds a listener, the kernel queues clients."""
+        """Accept no more, ever: while one process holds a listener, the kernel queues clients."""
         self.accept_from(())
         self._closed = True
         for listener in self._listeners:
