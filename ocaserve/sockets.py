@@ -217,15 +217,22 @@ def _find_present(address: Address, present: Iterable[Address]) -> Address:
     return next((known for known in present if known.host == address.host), address)
 
 
-def close_listeners(listeners: Listeners, besides: Collection[Address]) -> None:
-    """Close our sockets of these addresses, but of those `besides`.
+def let_go_of_listeners(listeners: Listeners) -> None:
+    """Close our descriptors of these sockets; whoever else holds them goes on.
 
-    The kernel refuses connections once the workers that inherited them have closed theirs, which
-    they do when they drain. They are not shut down, because a worker may be accepting right now.
+    The kernel refuses connections when the last holder has closed, and workers do when they drain.
+    Shutting down would refuse them at once, but fail a worker that is accepting right now.
     """
-    for address in listeners.keys() - set(besides):
-        for sock in listeners[address]:
+    for sockets in listeners.values():
+        for sock in sockets:
             sock.close()
+
+
+def close_listeners(listeners: Listeners, besides: Collection[Address]) -> None:
+    """Give up these addresses, but for those `besides`."""
+    given_up = {address: listeners[address] for address in listeners.keys() - set(besides)}
+    let_go_of_listeners(given_up)
+    for address in given_up:
         if address.path:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(address.path)

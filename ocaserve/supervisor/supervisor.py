@@ -27,7 +27,13 @@ from ocaserve.lifecycle import (
 from ocaserve.metrics import CounterMap, CounterSlot
 from ocaserve.notify import Notifier
 from ocaserve.settings import Settings
-from ocaserve.sockets import Listeners, close_listeners, open_listeners, take_passed
+from ocaserve.sockets import (
+    Listeners,
+    close_listeners,
+    let_go_of_listeners,
+    open_listeners,
+    take_passed,
+)
 from ocaserve.supervisor.children import describe_exit, fork_child
 from ocaserve.supervisor.planning import (
     Timing,
@@ -176,8 +182,10 @@ class Supervisor:
         self._reactor.watch(channel.fileno(), lambda: self._on_message(worker))
 
     def _let_go(self) -> None:
-        """In a forked child: close what is the supervisor's alone."""
+        """In a forked child: close what is the supervisor's alone, and listeners of others."""
         self._reactor.abandon()
+        others = self._open.keys() - self._listeners.keys()
+        let_go_of_listeners({address: self._open[address] for address in others})
         for worker in self._workers.values():
             worker.channel.close()
         if self._ready_fd is not None:
@@ -291,8 +299,11 @@ class Supervisor:
         status = self._describe()
         _log.info("%s", status)
         self._notifier.tell("READY=1", f"STATUS={status}", f"MAINPID={os.getpid()}")
-        if self._ready_fd is None:
-            return
+        if self._ready_fd is not None:
+            self._tell_ready(self._ready_fd)
+            self._ready_fd = None
+
+    def _tell_ready(self, pipe: int) -> None:
         facts = {
             "pid": os.getpid(),
             "listen": [str(address) for address in self._listeners],
@@ -302,9 +313,8 @@ class Supervisor:
             },
         }
         with suppress(BrokenPipeError):  # who asked to be told has gone; we serve all the same
-            os.write(self._ready_fd, json.dumps(facts).encode() + b"\n")
-        os.close(self._ready_fd)
-        self._ready_fd = None
+            os.write(pipe, json.dumps(facts).encode() + b"\n")
+        os.close(pipe)
 
     def _describe(self) -> str:
         count = self._settings.worker_count
@@ -419,6 +429,7 @@ class Supervisor:
         _log.info("the new version (pid %d) serves; this one ends", pid)
         self._notifier.tell(f"MAINPID={pid}")
         self._happen(PhaseEvent.HAND_OVER)
+        let_go_of_listeners(self._open)
         self._retire_all(self._settings.serve.reload_drain_s)
 
 

@@ -215,6 +215,26 @@ async def test_new_version(serve: Serve, store: Path) -> None:
         assert len(versions_of(daemon)) == 2
 
 
+def test_new_version_that_is_stopped_before_the_old_one_has_ended(
+    serve: Serve, store: Path
+) -> None:
+    """Nobody listens any more; what runs in the old one ends all the same."""
+    with serve(store, toml=NO_LOG) as daemon, ended_at_last(daemon):
+        with Wire(daemon.address, receive_buffer=4096) as wire:
+            wire.send(request("/big.mp4"))
+            head = wire.read_head()
+            daemon.signal(signal.SIGUSR2)
+            eventually(lambda: "this one ends" in daemon.log.read_text(), "it is handed over")
+            (new,) = versions_of(daemon)
+            os.kill(new, signal.SIGTERM)
+            eventually(lambda: not is_alive(new), "the new version is gone")
+            with socket.socket() as client:
+                eventually(lambda: client.connect_ex(tcp(daemon)) != 0, "nobody listens")
+            assert daemon.process.poll() is None
+            assert wire.read_exactly(head.length) == BIG
+        assert daemon.process.wait(20) == 0
+
+
 def versions_of(daemon: Daemon) -> list[int]:
     """The pids of the versions that were started, as the log tells them."""
     said = daemon.log.read_text().split("starting a new version (pid ")[1:]

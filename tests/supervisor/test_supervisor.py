@@ -243,16 +243,28 @@ def test_reload_with_another_number_of_workers(tmp_path: Path, before: int, afte
 
 
 def test_reload_with_other_addresses(tmp_path: Path) -> None:
-    """A new one is there before the old workers go; a removed one is refused after."""
-    path = str(tmp_path / "s")
-    with supervised(tmp_path, toml=settings(listen=f'["127.0.0.1:0", "unix:{path}"]')) as running:
-        address = running.await_ready()
-        assert os.path.exists(path)
-        running.configure(settings(site="new"))
+    """What is added serves; what is removed refuses, though the old workers still drain."""
+    path = tmp_path / "s"
+    with supervised(tmp_path, moods=["linger"]) as running:
+        removed = running.await_ready()
+        running.configure(settings(site="new", listen=f'["unix:{path}"]'))
         running.signal(signal.SIGHUP)
         running.await_logged("reloaded: serving")
-        assert not os.path.exists(path)
-        assert {site for _, site in answering(address)} == {"new"}
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            assert client.makefile().readline().endswith(" new\n")
+        eventually(lambda: is_refused(removed), "the old address is refused")
+        assert len(children(running.pid)) == 4
+        running.configure(settings(listen=f'["{removed[0]}:{removed[1]}"]'))
+        running.signal(signal.SIGHUP)
+        running.await_logged("reloaded: serving", times=2)
+        assert answering(removed) == {(0, "old"), (1, "old")}
+        assert not path.exists()
+
+
+def is_refused(address: TcpAddress) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(address) != 0
 
 
 def test_more_reloads_than_can_drain(tmp_path: Path) -> None:

@@ -254,6 +254,8 @@ class _Worker:
                 self._accepting = [self._listeners[place] for place in order["listeners"]]
             case "drain":
                 self._accepting = []
+                for listener in self._listeners:
+                    listener.close()
                 self._note(f"drains {order['deadline_s']:g}")
                 self._is_over = self._mood != "linger"
             case "reopen_logs":
