@@ -127,7 +127,7 @@ def test_response_that_runs_while_its_worker_is_replaced(serve: Serve, store: Pa
             head = wire.read_head()
             daemon.signal(signal.SIGHUP)
             eventually(lambda: "reloaded: " in daemon.log.read_text(), "the reload is over")
-            assert len(first & set(daemon.workers())) == 1
+            eventually(lambda: len(first & set(daemon.workers())) == 1, "the idle one is gone")
             assert fetch(daemon.address, request("/list.m3u8")).body == OBJECTS["list.m3u8"]
             assert wire.read_exactly(head.length) == BIG
         eventually(lambda: not first & set(daemon.workers()), "the old worker is gone")
