@@ -39,9 +39,7 @@ _PYTHON = (sys.executable, "-m")
 OCASERVE = Peer(
     "ocaserve", 18480, (*_PYTHON, "ocaserve", "serve", "-c", "$config"), "ocaserve.toml.template"
 )
-NGINX = Peer(
-    "nginx", 18481, ("nginx", "-c", "$config"), "nginx.conf.template", {"aio": ""}
-)
+NGINX = Peer("nginx", 18481, ("nginx", "-c", "$config"), "nginx.conf.template", {"aio": ""})
 NGINX_THREADS = Peer(
     "nginx, aio threads", 18482, ("nginx", "-c", "$config"), "nginx.conf.template",
     {"aio": "aio threads;"},

@@ -37,7 +37,9 @@ def main(content: str, port: str) -> None:
             loop.remove_reader(sock)
             sock.close()
             return
-        first, _, last = data.partition(b"\r\nRange: bytes=")[2].partition(b"\r\n")[0].partition(b"-")
+        first, _, last = (
+            data.partition(b"\r\nRange: bytes=")[2].partition(b"\r\n")[0].partition(b"-")
+        )
         start, stop = int(first), int(last) + 1
         head = b"HTTP/1.1 206 Partial Content\r\nContent-Length: %d\r\n\r\n" % (stop - start)
         sock.send(head, _MSG_MORE)
