@@ -1,5 +1,7 @@
-"""What serving costs beside nginx and others, measured in one run: `python -m benchmarks`.
+"""The server beside its peers, on one machine, in one run.
 
-The reading order: `scenarios` (what is asked), `peers` (who answers), `host` (what it costs them),
-`clients` (who asks), `report` (what is written).
+`python -m benchmarks` plays the scenarios of `scenarios.py` against each server of `peers/`, in
+interleaved rounds, and writes tables, verdicts and a plot. Read `scenarios.py` first (what is
+played), then `runner.py` (in which order), `loads/` (how one sample is taken), `results.py` (the
+arithmetic) and `report.py` (the page).
 """

@@ -56,7 +56,6 @@ def main(
 def _run(
     chosen: list[Scenario], folder: Path, rounds: int, seconds: float
 ) -> tuple[list[Result], dict[str, str]]:
-    results = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with (
         content(folder / "content") as paths,
@@ -66,8 +65,10 @@ def _run(
     ):
         task = bar.add_task("benchmarks", total=None)
         setting = Setting(folder / "content", folder, rounds, seconds)
-        for scenario in chosen:
-            results.append(scenario.run(setting, lambda what: bar.update(task, description=what)))
+        results = [
+            scenario.run(setting, lambda what: bar.update(task, description=what))
+            for scenario in chosen
+        ]
         facts = describe() | {
             "congestion control": congestion,
             "content": f"{len(paths)} files, {'locked in memory' if locked else 'not locked'}",

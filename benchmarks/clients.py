@@ -206,7 +206,7 @@ def cold_streams(running: Running, keys: Sequence[str], object_bytes: int) -> It
 
 def run_hot(running: Running, key: str, seconds: float, think_s: float = 0.001) -> Sample:
     """One client that asks for 1 KiB again and again; its latencies are what is measured."""
-    latencies = []
+    latencies: list[float] = []
     before, begun = cpu_seconds(running.pid), time.monotonic()
     request = get(key, 0, 1024)
     with connect(running.peer.port) as sock:

@@ -1,117 +1,73 @@
-"""Who answers. Each peer is started with one worker on the server's core, and with its access log."""
+"""The servers that are compared: what each is, how it is configured and started.
+
+Each gets one worker, an access log on disk, and the same store. Commands and templates know
+`$folder` (its own), `$store`, `$port`, `$python`, `$range_bytes` (of the scenario).
+"""
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
-from benchmarks.host import SERVER_CORE, process_tree
-
 _HERE = Path(__file__).parent
-_START_S = 20.0
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server to measure. `template`: its configuration, if it has one; `port`: where it listens."""
+    """A server. `place`: added to the base port. `fixed`: values for its template."""
 
     name: str
-    port: int
+    title: str
+    place: int
     command: tuple[str, ...]
-    template: str = ""
-    extra: Mapping[str, str] | None = None
+    template: str | None = None
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    programs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def configuration(self, values: Mapping[str, str]) -> str | None:
+        """The text of its configuration file; None if it has none."""
+        if self.template is None:
+            return None
+        text = (_HERE / f"{self.template}.template").read_text()
+        return Template(text).substitute(values, **self.fixed)
 
-
-_PYTHON = (sys.executable, "-m")
-OCASERVE = Peer(
-    "ocaserve", 18480, (*_PYTHON, "ocaserve", "serve", "-c", "$config"), "ocaserve.toml.template"
-)
-NGINX = Peer("nginx", 18481, ("nginx", "-c", "$config"), "nginx.conf.template", {"aio": ""})
-NGINX_THREADS = Peer(
-    "nginx, aio threads", 18482, ("nginx", "-c", "$config"), "nginx.conf.template",
-    {"aio": "aio threads;"},
-)  # fmt: skip
-AIOHTTP = Peer(
-    "aiohttp FileResponse", 18483,
-    (*_PYTHON, "benchmarks.peers.aiohttp_server", "$content", "$port", "$scratch"),
-)  # fmt: skip
-BARE = Peer(
-    "bare sendfile", 18484, (*_PYTHON, "benchmarks.peers.bare_server", "$content", "$port"),
-)  # fmt: skip
-ALL = (OCASERVE, NGINX, NGINX_THREADS, AIOHTTP, BARE)
+    def arguments(self, values: Mapping[str, str]) -> list[str]:
+        """The command line that starts it."""
+        return [Template(word).substitute(values) for word in self.command]
 
 
-@dataclass
-class Running:
-    """A peer that answers."""
+_NGINX = ("nginx", "-e", "$folder/error.log", "-p", "$folder", "-c", "nginx.conf")
 
-    peer: Peer
-    pid: int
-
-
-@contextmanager
-def serving(
-    peer: Peer, content: Path, folder: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[Running]:
-    """Start a peer over `content`, wait until it answers, end it and all its processes."""
-    scratch = folder / peer.name.replace(" ", "-").replace(",", "")
-    scratch.mkdir(exist_ok=True)
-    values = {
-        "port": str(peer.port),
-        "content": str(content),
-        "scratch": str(scratch),
-        "config": str(scratch / "config"),
-        "user": "user root;" if os.geteuid() == 0 else "",
-        **(peer.extra or {}),
-    }
-    if peer.template:
-        text = (_HERE / peer.template).read_text()
-        Path(values["config"]).write_text(Template(text).substitute(values))
-    command = [Template(word).substitute(values) for word in peer.command]
-    with (scratch / "output").open("ab") as output:
-        process = subprocess.Popen(
-            ["taskset", "-c", str(SERVER_CORE), *command],
-            stdout=output,
-            stderr=output,
-            env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin", **(environment or {})},
-        )
-    try:
-        _await_answer(peer, process, scratch)
-        yield Running(peer, process.pid)
-    finally:
-        _end(process)
-
-
-def _await_answer(peer: Peer, process: subprocess.Popen[bytes], scratch: Path) -> None:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", peer.port)) == 0:
-                return
-        time.sleep(0.02)
-    raise RuntimeError(f"{peer.name} does not answer: {(scratch / 'output').read_text()}")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end; make all of it, if it does not."""
-    tree = process_tree(process.pid)
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        for pid in tree:
-            os.kill(pid, signal.SIGKILL)
-        process.wait()
+PEERS: Mapping[str, Peer] = {
+    peer.name: peer
+    for peer in (
+        Peer(
+            "ocaserve", "this server", 0,
+            ("$python", "-m", "ocaserve", "serve", "-c", "$folder/ocaserve.toml"),
+            template="ocaserve.toml",
+            modules=("ocaserve", "uvloop"),
+        ),
+        Peer(
+            "nginx", "nginx, sendfile", 1, _NGINX,
+            template="nginx.conf", fixed={"aio": "off"}, programs=("nginx",),
+        ),
+        Peer(
+            "nginx-aio", "nginx, sendfile in threads (`aio threads`)", 2, _NGINX,
+            template="nginx.conf", fixed={"aio": "threads"}, programs=("nginx",),
+        ),
+        Peer(
+            "bare", "the limit: sendfile on uvloop, no HTTP, no log", 3,
+            ("$python", "-m", "benchmarks.peers.bare_sendfile", "$port", "$store", "$range_bytes"),
+            modules=("uvloop",),
+        ),
+        Peer(
+            "aiohttp", "aiohttp FileResponse on uvloop", 4,
+            ("$python", "-m", "benchmarks.peers.aiohttp_files", "$port", "$store",
+             "$folder/access.log"),
+            modules=("aiohttp", "uvloop"),
+        ),
+    )
+}  # fmt: skip
