@@ -37,6 +37,12 @@ from ocaserve.settings import Settings
 _log = logging.getLogger(__name__)
 
 _MESSAGE_BYTES = 64 * 1024  # of one order; the longest lists a few hundred listeners
+_ORPHAN_DRAIN_S = 30.0  # for responses to end when the supervisor is gone
+_IGNORED_SIGNALS = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+"""Terminals and service managers send them to the whole group; the supervisor decides what they
+mean, and says so over the channel."""
 _TICKS_PER_BEAT = 4  # a sign of life each second
 
 
@@ -139,9 +145,8 @@ class Worker:
         loop = self._loop
         self._channel.setblocking(False)
         loop.add_reader(self._channel, self._on_order)
-        loop.add_signal_handler(signal.SIGTERM, self._drain, 30.0)
-        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(ignored, signal.SIG_IGN)  # a terminal sends them to the whole group
+        for ignored in _IGNORED_SIGNALS:
+            signal.signal(ignored, signal.SIG_IGN)
         self._tick_due = loop.time() + TICK_S
         loop.call_at(self._tick_due, self._tick)
         self._tell("ready")
@@ -168,7 +173,7 @@ class Worker:
             message = b""
         if not message:
             self._loop.remove_reader(self._channel)
-            self._drain(30.0)
+            self._drain(_ORPHAN_DRAIN_S)
             return
         self._obey(json.loads(message))
 
@@ -186,7 +191,11 @@ class Worker:
                 _log.error("%s: unknown order %r", self._name, unknown)
 
     def _drain(self, deadline_s: float) -> None:
-        """Accept no more, let responses end, then stop; what is left at the deadline is cut."""
+        """Accept no more, let responses end, then stop; what is left at the deadline is cut.
+
+        Told again, the earlier of the two deadlines counts.
+        """
+        self._loop.call_later(deadline_s, self._cut)
         if self._services.draining:
             return
         self._services.draining = True
@@ -194,7 +203,6 @@ class Worker:
         now = time.monotonic()
         for connection in list(self._connections):
             connection.drain(now)
-        self._loop.call_later(deadline_s, self._cut)
         self._stop_if_empty()
 
     def _cut(self) -> None:
