@@ -10,7 +10,8 @@ Rules:
   within a second.
 * A response keeps the file it began with. Replaced or removed, the old file is whole behind its
   descriptor and the response ends well. Overwritten in place (same inode, other mtime or size), it
-  is `changed`, and the response must be cut: no answer mixes two versions.
+  is `changed`, and the response must be cut: no answer mixes two versions. A response of several
+  steps is compared once more before its last one.
 * A store that gives I/O errors is failed: its files are forgotten, look-ups pass it by, and every
   few seconds the read that failed is tried again.
 """
@@ -59,6 +60,10 @@ _ABSENT = frozenset(
 leads out of the store. EAGAIN: the path changed while it was resolved. ENXIO: it is a socket or
 device."""
 
+_LOCAL_FILE_SYSTEMS = frozenset(
+    {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
+)
+
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Errors of the process or the machine, which say nothing about the disk either."""
 
@@ -103,6 +108,17 @@ class OpenFile:
         self.changed = False  # overwritten in place: responses must be cut
         self.seen: set[int] = set()  # windows read from disk once (see read_from_disk)
 
+    def is_overwritten(self) -> bool:
+        """Whether the open file is no longer what it was; `changed` from then on.
+
+        On the event loop only if the store is local: otherwise it may wait for a server.
+        """
+        try:
+            self.changed = self.changed or Identity.of(os.fstat(self.descriptor)) != self.identity
+        except OSError:
+            self.changed = True
+        return self.changed
+
     def close(self) -> None:
         """Close; no response may hold it."""
         if self.residency is not None:
@@ -120,6 +136,7 @@ class Store:
         self.open_below = choose_opener(self.folder)
         self.lookups = IoPool(loop, f"lookup {path}", _LOOKUP_THREADS)
         self.reads = IoPool(loop, f"read {path}", io_threads)
+        self.is_local = is_local(self.folder)
         self.failure: Failure | None = None
         self.checking = False  # a batch of comparisons is under way
 
@@ -492,13 +509,25 @@ def _ignore(_: object) -> None:
 
 def _examine(file: OpenFile) -> tuple[bool, bool]:
     """(the path leads to this version, the open file was overwritten in place)."""
-    if compare(file):
-        return True, False
+    return compare(file), file.is_overwritten()
+
+
+def is_local(folder: int) -> bool:
+    """Whether the file system is one whose fstat(2) is answered from memory.
+
+    Not known to be so: network and user-space file systems, where a server is asked.
+    """
+    device = os.fstat(folder).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
     try:
-        now = Identity.of(os.fstat(file.descriptor))
-    except OSError:
-        return False, True
-    return False, now != file.identity
+        with open("/proc/self/mountinfo") as mounts:
+            for line in mounts:
+                before, _, after = line.partition(" - ")
+                if before.split()[2] == wanted:
+                    return after.split()[0] in _LOCAL_FILE_SYSTEMS
+    except FileNotFoundError:  # FreeBSD: content lies on UFS or ZFS
+        return True
+    return False
 
 
 def _read_again(store: Store, failure: Failure) -> None:

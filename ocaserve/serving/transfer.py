@@ -80,7 +80,7 @@ class Transfer:
     __slots__ = (
         "_abandoned", "_acked", "_cold_from", "_corked", "_file", "_head", "_held", "_job", "_mark",
         "_mark_time", "_next", "_owner", "_position", "_progressed", "_services", "_sock", "_stop",
-        "_taken", "_writing", "from_file", "plan",
+        "_taken", "_verified_to", "_writing", "from_file", "plan",
     )  # fmt: skip
 
     def __init__(self, services: Services, sock: socket.socket, owner: Owner) -> None:
@@ -104,6 +104,7 @@ class Transfer:
         self._job = False  # a thread holds the socket
         self._held = False  # the response spans turns of the event loop
         self._abandoned = False
+        self._verified_to = -1  # the stop of the range whose last step may be made
         self._corked = False  # the kernel sends whole segments only
 
     @property
@@ -133,6 +134,7 @@ class Transfer:
         self._head = plan.head
         self._taken = self.from_file = self._next = self._position = self._stop = 0
         self._acked = 0
+        self._verified_to = -1
         self._load_segment()
         self._step()
 
@@ -172,6 +174,7 @@ class Transfer:
         self._position, self._stop = position, stop
         self._next = 1
         self._taken = self.from_file = self._acked = 0
+        self._verified_to = -1
         self._sent(taken, count, _HOT)
         return False
 
@@ -201,6 +204,8 @@ class Transfer:
             return
         if count > services.step_bytes:
             count = _whole_step(self._position, services.step_bytes, count)
+        if self._held and self._position + count == self._stop and not self._is_verified(file):
+            return
         sender = services.sender
         if sender.asks_residency and not self._is_resident(file, count):
             self._step_cold(file, count)
@@ -215,6 +220,34 @@ class Transfer:
             self._break_off(error)
         else:
             self._sent(taken, count, _HOT)
+
+    def _is_verified(self, file: OpenFile) -> bool:
+        """Before the last step of a range: was the file overwritten since the response began?
+
+        False: the step is not to be made now, because the answer was yes or takes a thread.
+        """
+        if self._verified_to == self._stop:
+            return True
+        self._verified_to = self._stop
+        if not file.store.is_local:
+            self._stop_writing()
+            self._job = True
+            self._progressed = monotonic()
+            file.store.lookups.submit(file.is_overwritten, self._verify_done)
+            return False
+        if file.is_overwritten():
+            self._end(CloseReason.SHORT_BODY)
+            return False
+        return True
+
+    def _verify_done(self, _: object) -> None:
+        """A thread has compared the file; `file.changed` says what it found."""
+        self._job = False
+        if self._abandoned:
+            self._release()
+            self._sock.close()
+        else:
+            self._step()
 
     def _is_resident(self, file: OpenFile, count: int) -> bool:
         residency = file.residency
