@@ -53,7 +53,7 @@ class Browser:
     def _ask(self, method: str, path: str, body: Mapping[str, object]) -> Any:
         self._connection.request(method, path, json.dumps(body))
         value = json.loads(self._connection.getresponse().read())["value"]
-        if isinstance(value, dict) and "error" in value:
+        if isinstance(value, dict) and {"error", "message"} <= value.keys():
             raise RuntimeError(f"{value['error']}: {value['message']}")
         return value
 
