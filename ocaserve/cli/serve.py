@@ -1,34 +1,22 @@
-"""The command line. What the operator did wrong is said in one line each, never a traceback."""
+"""`serve` and `check`: running the appliance, and what its configuration would do."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
-from ocaserve import __version__
+from ocaserve.cli.output import fail
 from ocaserve.errors import OcaserveError
 
 if TYPE_CHECKING:
     from ocaserve.settings import Settings
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="ocaserve")
-def main() -> None:
-    """Serve video from this machine's disks: byte ranges from disk to socket."""
-
-
-def _fail(error: OcaserveError) -> NoReturn:
-    for line in str(error).splitlines():
-        click.echo(f"ocaserve: {line}", err=True)
-    sys.exit(1)
-
-
-@main.command()
+@click.command()
 @click.argument("directories", nargs=-1, metavar="[DIR]...")
 @click.option("-c", "--config", type=click.Path(dir_okay=False), help="Configuration file (TOML).")
 @click.option("--listen", multiple=True, metavar="ADDR:PORT", help="Address to serve on.")
@@ -65,7 +53,7 @@ def serve(
         )
         supervisor.run()
     except OcaserveError as error:
-        _fail(error)
+        fail(error)
 
 
 def _start_logging() -> None:
@@ -76,7 +64,7 @@ def _start_logging() -> None:
     )
 
 
-@main.command()
+@click.command()
 @click.option(
     "-c", "--config", type=click.Path(dir_okay=False), required=True, help="Configuration file."
 )
@@ -87,7 +75,7 @@ def check(config: str) -> None:
     try:
         settings = load_settings(config)
     except OcaserveError as error:
-        _fail(error)
+        fail(error)
     workers = settings.worker_count
     click.echo(f"{config}: good")
     click.echo(f"  would listen on   {', '.join(settings.serve.listen)}")
@@ -95,16 +83,3 @@ def check(config: str) -> None:
     for store in settings.store:
         click.echo(f"  would serve       {store.path}")
     click.echo(f"  access log        {settings.serve.access_log}")
-
-
-@main.command()
-@click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="ADDR:PORT")
-@click.option("--directory", type=click.Path(file_okay=False), help="Where to keep the sample.")
-def demo(listen: str, directory: str | None) -> None:
-    """Make a short video, serve it, and print what to try."""
-    from ocaserve.demo import run_demo
-
-    try:
-        run_demo(listen, directory)
-    except OcaserveError as error:
-        _fail(error)

@@ -1,0 +1,25 @@
+"""What an operator may set: one record for each setting, with unit, default, bounds and reason.
+
+A configuration file is TOML and strict: an unknown key is an error, and all errors of a file are
+told at once. Without a file, a directory is enough: everything else has a default.
+
+A module for each table (`serve`, `appliance`), put together in `model`; `loading` reads them,
+`contradictions` finds what single values do not show, `manual` writes the reference.
+"""
+
+from ocaserve.settings.appliance import Appliance, StoreSettings
+from ocaserve.settings.loading import load_settings, settings_from_directories
+from ocaserve.settings.manual import describe_settings
+from ocaserve.settings.model import Settings
+from ocaserve.settings.serve import Limits, Serve
+
+__all__ = [
+    "Appliance",
+    "Limits",
+    "Serve",
+    "Settings",
+    "StoreSettings",
+    "describe_settings",
+    "load_settings",
+    "settings_from_directories",
+]

@@ -1,0 +1,74 @@
+"""From a file, or a command line over one, to settings; or to all the faults there are."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ocaserve.errors import SettingsError
+from ocaserve.schema import find_faults
+from ocaserve.settings.appliance import StoreSettings
+from ocaserve.settings.contradictions import find_contradictions
+from ocaserve.settings.model import File, Settings
+
+
+def load_settings(file: str) -> Settings:
+    """Read a configuration file. Raises SettingsError with every fault in it."""
+    return _build(_read(file), file)
+
+
+def settings_from_directories(
+    directories: Sequence[str],
+    listen: Sequence[str] = (),
+    workers: str | int | None = None,
+    base: str | None = None,
+) -> Settings:
+    """Settings of a command line, over those of the file `base` if there is one.
+
+    Raises SettingsError.
+    """
+    values = _read(base) if base is not None else {}
+    said = {"listen": list(listen)} if listen else {}
+    if workers is not None:
+        said["workers"] = workers  # type: ignore[assignment]
+    serve = values.get("serve", {})
+    if isinstance(serve, dict):  # otherwise a fault of the file, and told as such
+        values["serve"] = {**serve, **said}
+    if directories:
+        values["store"] = [{"path": os.path.abspath(path)} for path in directories]
+    return _build(values, base or "")
+
+
+def _read(file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(file).read_bytes().decode())
+    except OSError as error:
+        raise SettingsError([f"{file}: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{file}: not TOML: {error}"]) from error
+
+
+def _build(values: Mapping[str, Any], file: str) -> Settings:
+    faults = list(find_faults(File, values))
+    if not faults:
+        settings = _resolve_paths(msgspec.convert({**values, "file": file}, Settings), file)
+        faults = list(find_contradictions(settings))
+        if not faults:
+            return settings
+    prefix = f"{file}: " if file else ""
+    raise SettingsError([prefix + fault for fault in faults])
+
+
+def _resolve_paths(settings: Settings, file: str) -> Settings:
+    """Paths of a file are relative to its folder."""
+    folder = Path(file).resolve().parent if file else Path.cwd()
+    stores = [StoreSettings(path=str(folder / store.path)) for store in settings.store]
+    serve = settings.serve
+    if serve.access_log not in ("-", "off"):
+        serve = msgspec.structs.replace(serve, access_log=str(folder / serve.access_log))
+    return msgspec.structs.replace(settings, store=stores, serve=serve)
