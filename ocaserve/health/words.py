@@ -21,7 +21,7 @@ def amount(value: float, unit: str) -> str:
 def duration(seconds: float) -> str:
     """To the two digits that matter: "35 ms", "4.2 s", "3 h", "12 days"."""
     if seconds < 1:
-        return f"{seconds * 1000:.2g} ms"
+        return f"{seconds * 1000:.3g} ms"
     for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
