@@ -16,6 +16,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 _WORD_BYTES = 8
 
@@ -25,6 +26,7 @@ class CounterSlot:
     """A worker's own row: `values[place]` is a counter or gauge, `place` its name's position."""
 
     values: memoryview
+    ledger: Path | None = None  # the folder of what was sent to whom, where that is kept
 
 
 class CounterMap:

@@ -45,7 +45,8 @@ class Connection:
 
     __slots__ = (
         "_began", "_buffer", "_eof", "_fileno", "_interest", "_note", "_reason", "_request",
-        "_requests", "_services", "_sock", "_transfer", "address", "deadline", "state", "watched",
+        "_requests", "_services", "_sock", "_tallied", "_transfer", "address", "deadline", "state",
+        "tally", "watched",
     )  # fmt: skip
 
     def __init__(self, services: Services, sock: socket.socket, address: bytes) -> None:
@@ -53,6 +54,8 @@ class Connection:
         self.state = State.READING_HEAD
         self.deadline = monotonic() + services.limits.head_s
         self.watched = inf
+        self.tally = services.tallies.open(address)
+        self._tallied = 0  # of the response under way, what is in the tally already
         self._services = services
         self._sock = sock
         self._fileno = sock.fileno()
@@ -286,6 +289,8 @@ class Connection:
         services = self._services
         counts = services.counts
         counts[_RESPONSES[status // 100]] += 1
+        self.tally.sent += sent - self._tallied
+        self._tallied = 0
         from_file = self._transfer.from_file
         if sent > from_file:
             counts[_COPIED] += sent - from_file
@@ -304,6 +309,15 @@ class Connection:
             )  # fmt: skip
         self._note = ""
         return now
+
+    def tally_progress(self) -> None:
+        """Add to the tally what a response under way has sent; the rest follows at its end."""
+        if self.state is State.SENDING:
+            transfer = self._transfer
+            sent = min(transfer.sent_body_bytes, transfer.plan.length)
+            if sent > self._tallied:
+                self.tally.sent += sent - self._tallied
+                self._tallied = sent
 
     # -- ending ----------------------------------------------------------------------------------
 
@@ -347,6 +361,7 @@ class Connection:
         self.state = State.CLOSED
         self._set_interest(0)
         services.wheel.forget(self)
+        services.tallies.close(self.tally)
         self._transfer.abandon()
         services.on_close(self)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ocaserve.protocol.dates import format_http_date
 from ocaserve.protocol.head import HeadParser
 from ocaserve.protocol.planning import ResponsePolicy
+from ocaserve.ledger.tallies import Tallies
 from ocaserve.serving.access_log import AccessLog, Formatter, format_combined, format_json
 from ocaserve.serving.catalogue import Catalogue
 from ocaserve.serving.deadlines import DeadlineWheel
@@ -59,6 +60,7 @@ class Services:
     wheel: DeadlineWheel
     clock: Clock
     counts: memoryview
+    tallies: Tallies
     log: AccessLog | None
     format_entry: Formatter
     step_bytes: int

@@ -11,6 +11,7 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -19,6 +20,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from ocaserve.ledger.networks import Networks
+from ocaserve.ledger.places import spool_folder
+from ocaserve.ledger.tallies import Tallies
 from ocaserve.metrics import CounterSlot
 from ocaserve.protocol.head import HeadParser
 from ocaserve.protocol.planning import ResponsePolicy, plan_refusal
@@ -32,7 +36,9 @@ from ocaserve.serving.listener import Acceptor
 from ocaserve.serving.readiness import system_readiness
 from ocaserve.serving.sending import system_sender
 from ocaserve.serving.services import Clock, Services, entry_formatter
+from ocaserve.serving.telling import Teller
 from ocaserve.settings import Settings
+from ocaserve.settings.ledger import LedgerSettings
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +88,11 @@ def _new_loop(choice: str) -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 
+def _make_tallies(settings: LedgerSettings) -> Tallies:
+    networks = Networks(settings.prefix_v4, settings.prefix_v6)
+    return Tallies(networks, settings.networks if settings.is_kept else 0)
+
+
 class Worker:
     """The parts of a worker, put together."""
 
@@ -129,6 +140,7 @@ class Worker:
             wheel=DeadlineWheel(),
             clock=Clock(serve.access_log_format),
             counts=slot.values,
+            tallies=_make_tallies(settings.ledger),
             log=log,
             format_entry=entry_formatter(serve.access_log_format),
             step_bytes=serve.step_bytes,
@@ -137,6 +149,12 @@ class Worker:
             on_close=self._connection_closed,
             on_store_error=self._exhausted,
         )
+        self._teller: Teller | None = None
+        if slot.ledger is not None:
+            life = f"{name.replace(' ', '-')}-{os.getpid()}-{time.time_ns():x}"
+            self._teller = Teller(
+                loop, self._services.tallies, spool_folder(slot.ledger), life
+            )
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -155,6 +173,8 @@ class Worker:
         """The loop has stopped: write the last lines."""
         if self._services.log is not None:
             self._services.log.flush_now()
+        if self._teller is not None:
+            self._teller.tell_now()
 
     def _tell(self, fact: str) -> None:
         try:
@@ -233,6 +253,8 @@ class Worker:
             self._tell("beat")
             if services.log is not None:
                 services.log.flush()
+            if self._teller is not None:
+                self._teller.tell(self._connections)
 
     def _show_gauges(self, lag: float) -> None:
         counts = self._counts

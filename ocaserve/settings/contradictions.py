@@ -23,6 +23,9 @@ def find_contradictions(settings: Settings) -> Iterator[str]:
     log = settings.serve.access_log
     if log not in ("-", "off") and not Path(log).parent.is_dir():
         yield f"serve.access_log = {log!r}: must be in a directory that exists"
+    directory = settings.ledger.directory
+    if directory and not Path(directory).parent.is_dir():
+        yield f"ledger.directory = {directory!r}: must be in a directory that exists"
 
 
 def _find_listen_faults(tables: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -82,4 +82,9 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     control = msgspec.structs.replace(
         settings.control, **{name: str(folder / given) for name, given in paths.items()}
     )
-    return msgspec.structs.replace(settings, store=stores, serve=serve, control=control)
+    ledger = settings.ledger
+    if ledger.directory:
+        ledger = msgspec.structs.replace(ledger, directory=str(folder / ledger.directory))
+    return msgspec.structs.replace(
+        settings, store=stores, serve=serve, control=control, ledger=ledger
+    )

@@ -7,6 +7,8 @@ from msgspec import Struct
 from ocaserve.schema import describe_table
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.control import Control, Tokens
+from ocaserve.settings.health import HealthSettings
+from ocaserve.settings.ledger import LedgerSettings
 from ocaserve.settings.serve import Limits, Serve
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
@@ -15,6 +17,8 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[serve.limits]", Limits),
     ("[control]", Control),
     ("[control.tokens]", Tokens),
+    ("[health]", HealthSettings),
+    ("[ledger]", LedgerSettings),
     ("[[store]]", StoreSettings),
 )
 

@@ -9,6 +9,8 @@ from msgspec import Struct
 
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.control import Control
+from ocaserve.settings.health import HealthSettings
+from ocaserve.settings.ledger import LedgerSettings
 from ocaserve.settings.serve import Serve
 
 
@@ -17,6 +19,8 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     appliance: Appliance = msgspec.field(default_factory=Appliance)
     serve: Serve = msgspec.field(default_factory=Serve)
+    health: HealthSettings = msgspec.field(default_factory=HealthSettings)
+    ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
     control: Control = msgspec.field(default_factory=Control)
     store: list[StoreSettings]
 
