@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from ocaserve.protocol.messages import ByteRange, RequestRefused
@@ -34,7 +35,9 @@ from ocaserve.protocol.ranges import parse_part
 SPEEDTEST_KEY = b"speedtest"  # what the speed test is called where a key is needed: in signatures
 
 _NAME_START = rb"[A-Za-z0-9_~!$&'()*+,;=:@-]"
-_PLAIN = re.compile(rb"(?:/" + _NAME_START + rb"[A-Za-z0-9._~!$&'()*+,;=:@-]*+)+")
+_PLAIN_PATH = rb"(?:/" + _NAME_START + rb"[A-Za-z0-9._~!$&'()*+,;=:@-]*+)+"
+_PLAIN = re.compile(_PLAIN_PATH)
+_PLAIN_PART = re.compile(rb"/range/([0-9]{1,18})-([0-9]{1,18})(?:" + _PLAIN_PATH + rb")?")
 _FORMS = (b"/range/", b"/speedtest")
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _FORBIDDEN = re.compile(rb"[\x00-\x1f\x7f\\]")
@@ -66,12 +69,15 @@ def parse_target(target: bytes, *, has_speedtest: bool = False) -> ObjectTarget:
     longer than any file's).
     """
     path, _, query = target.partition(b"?")
-    if (
-        len(path) <= _MAX_SEGMENT_BYTES
-        and _PLAIN.fullmatch(path) is not None
-        and not path.startswith(_FORMS)
-    ):
-        return ObjectTarget(path[1:], query)
+    if len(path) <= _MAX_SEGMENT_BYTES:  # nearly all: nothing to decode, nothing to refuse
+        if not path.startswith(_FORMS):
+            if _PLAIN.fullmatch(path) is not None:
+                return ObjectTarget(path[1:], query)
+        elif (match := _PLAIN_PART.fullmatch(path)) is not None:
+            first, stop = int(match[1]), int(match[2]) + 1
+            key = path[match.end(2) + 1 :] or _maybe_key_of(query)
+            if first < stop and key is not None:
+                return ObjectTarget(key, query, ByteRange(first, stop))
     # Asked before decoding: after it, an escaped slash is a slash.
     if b"%2f" in path.lower():
         raise RequestRefused(400, "target_encoded_slash", close=False)
@@ -103,7 +109,9 @@ def _read_form(names: list[bytes], query: bytes, *, has_speedtest: bool) -> Obje
     return ObjectTarget(_join(names), query)
 
 
+@lru_cache(maxsize=1_024)  # a client's queries are alike for all parts of an object
 def _maybe_key_of(query: bytes) -> bytes | None:
+    """The key that a query names. Raises RequestRefused, which is not kept."""
     values = parameter_values(query, b"o")
     if not values:
         return None

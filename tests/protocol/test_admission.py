@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ocaserve.protocol import admission
 from ocaserve.protocol.admission import Admission
 from ocaserve.protocol.messages import RequestRefused
-from ocaserve.protocol.signing import SigningPolicy, make_token
+from ocaserve.protocol.signing import SigningPolicy, check_signature, make_token
 from ocaserve.protocol.target import ObjectTarget, parse_target
 
 SECRET, HOST, END = bytes(range(16)), b"oca-1", 1_000
@@ -91,6 +93,24 @@ def test_long_target_is_not_kept(asked: list[bytes]) -> None:
     for _ in range(2):
         free.admit(b"/k?" + b"x" * 3_000, HOST, 0)
     assert len(asked) == 2
+
+
+def test_signature_is_checked_once_for_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the form, if the query is the same; until too many others have come."""
+    signed = Admission(signing=SigningPolicy({b"1": SECRET}), memo_entries=2)
+    checked = []
+
+    def check(policy: SigningPolicy, key: bytes, query: bytes, *rest: Any) -> int:
+        checked.append(query)
+        return check_signature(policy, key, query, *rest)
+
+    monkeypatch.setattr(admission, "check_signature", check)
+    more = [QUERY + b"&n=1", QUERY + b"&n=2"]
+    for query in (QUERY, QUERY, *more, QUERY, QUERY + b"&" + b"x" * 3_000):
+        for path in (b"/k?", b"/range/0-9/k?", b"/range/10-19/k?"):
+            signed.admit(path + query, HOST, END)
+    assert [len(query) for query in checked[:4]] == [len(q) for q in (QUERY, *more, QUERY)]
+    assert len(checked) == 7  # the long one each time
 
 
 def test_target_that_is_refused() -> None:
