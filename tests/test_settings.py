@@ -140,7 +140,7 @@ def test_directories_are_relative_to_the_shell(disk: Path, monkeypatch: pytest.M
         ),
         pytest.param(
             "[tls]\nktls = true",
-            "tls: unknown key; known here: appliance, serve, store",
+            "tls: unknown key; known here: appliance, serve, signing, store",
             id="unknown_section",
         ),
         pytest.param(

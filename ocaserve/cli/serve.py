@@ -83,3 +83,7 @@ def check(config: str) -> None:
     for store in settings.store:
         click.echo(f"  would serve       {store.path}")
     click.echo(f"  access log        {settings.serve.access_log}")
+    signing = settings.signing
+    if signing.required:
+        names = ", ".join(signing.hosts) or "any name"
+        click.echo(f"  signed URLs       of keys {', '.join(sorted(signing.keys))} for {names}")

@@ -12,12 +12,14 @@ from ocaserve.settings.loading import load_settings, settings_from_directories
 from ocaserve.settings.manual import describe_settings
 from ocaserve.settings.model import Settings
 from ocaserve.settings.serve import Limits, Serve
+from ocaserve.settings.signing import Signing
 
 __all__ = [
     "Appliance",
     "Limits",
     "Serve",
     "Settings",
+    "Signing",
     "StoreSettings",
     "describe_settings",
     "load_settings",

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from ocaserve.addresses import parse_address
 from ocaserve.settings.model import Settings
+from ocaserve.settings.signing import find_signing_faults
 
 
 def find_contradictions(settings: Settings) -> Iterator[str]:
     """A line for each fault, naming key, value and what is allowed."""
     yield from _find_listen_faults(settings.serve.listen)
     yield from _find_store_faults([Path(store.path) for store in settings.store])
+    yield from find_signing_faults(settings.signing)
     log = settings.serve.access_log
     if log not in ("-", "off") and not Path(log).parent.is_dir():
         yield f"serve.access_log = {log!r}: must be in a directory that exists"

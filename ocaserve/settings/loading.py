@@ -15,6 +15,7 @@ from ocaserve.schema import find_faults
 from ocaserve.settings.appliance import StoreSettings
 from ocaserve.settings.contradictions import find_contradictions
 from ocaserve.settings.model import File, Settings
+from ocaserve.settings.signing import read_keys
 
 
 def load_settings(file: str) -> Settings:
@@ -59,9 +60,20 @@ def _build(values: Mapping[str, Any], file: str) -> Settings:
         settings = _resolve_paths(msgspec.convert({**values, "file": file}, Settings), file)
         faults = list(find_contradictions(settings))
         if not faults:
+            settings, faults = _read_secrets(settings)
+        if not faults:
             return settings
     prefix = f"{file}: " if file else ""
     raise SettingsError([prefix + fault for fault in faults])
+
+
+def _read_secrets(settings: Settings) -> tuple[Settings, list[str]]:
+    """With what stands in files of its own, and what is wrong with those."""
+    try:
+        signing = read_keys(settings.signing)
+    except SettingsError as error:
+        return settings, list(error.faults)
+    return msgspec.structs.replace(settings, signing=signing), []
 
 
 def _resolve_paths(settings: Settings, file: str) -> Settings:
@@ -71,4 +83,7 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     serve = settings.serve
     if serve.access_log not in ("-", "off"):
         serve = msgspec.structs.replace(serve, access_log=str(folder / serve.access_log))
-    return msgspec.structs.replace(settings, store=stores, serve=serve)
+    signing = settings.signing
+    if signing.keys_file:
+        signing = msgspec.structs.replace(signing, keys_file=str(folder / signing.keys_file))
+    return msgspec.structs.replace(settings, store=stores, serve=serve, signing=signing)

@@ -7,12 +7,14 @@ from msgspec import Struct
 from ocaserve.schema import describe_table
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.serve import Limits, Serve
+from ocaserve.settings.signing import Signing
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[appliance]", Appliance),
     ("[serve]", Serve),
     ("[serve.limits]", Limits),
     ("[[store]]", StoreSettings),
+    ("[signing]", Signing),
 )
 
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.serve import Serve
+from ocaserve.settings.signing import Signing
 
 
 class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -16,6 +17,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     appliance: Appliance = msgspec.field(default_factory=Appliance)
     serve: Serve = msgspec.field(default_factory=Serve)
+    signing: Signing = msgspec.field(default_factory=lambda: Signing(required=False))
     store: list[StoreSettings]
 
 
