@@ -37,6 +37,11 @@ def text(allowed: str, why: str, *, default: str = "", **bounds: Any) -> Meta:
     return Meta(extra={"allowed": allowed, "default": default}, description=why, **bounds)
 
 
+def secret(allowed: str, why: str, **bounds: Any) -> Meta:
+    """What no output may show: neither an error, nor the manual, nor the settings in force."""
+    return Meta(extra={"allowed": allowed, "secret": "yes"}, description=why, **bounds)
+
+
 def choice(why: str) -> Meta:
     """One of the words of a Literal."""
     return Meta(description=why)
@@ -47,18 +52,13 @@ def flag(why: str) -> Meta:
     return Meta(extra={"allowed": "true or false"}, description=why)
 
 
-def secret(allowed: str, why: str) -> Meta:
-    """What no error shows, nor the manual; `allowed` says in words what the type demands."""
-    return Meta(extra={"allowed": allowed, "secret": "yes"}, description=why)
-
-
 # -- what is wrong -------------------------------------------------------------------------------
 
 
 def find_faults(shape: type[Struct], values: object, path: str = "") -> Iterator[str]:
     """A line for each key that is unknown, missing, or has a value that is not allowed."""
     if not isinstance(values, Mapping):
-        hidden = any(_is_secret(hint) for hint in _hints(shape).values())
+        hidden = any(is_secret(hint) for hint in _hints(shape).values())
         yield f"{path} = {_show(values, hidden=hidden)}: must be a table"
         return
     hints = _hints(shape)
@@ -87,17 +87,12 @@ def _find_value_faults(hint: Any, value: object, where: str) -> Iterator[str]:
     try:
         msgspec.convert(value, hint)
     except msgspec.ValidationError:
-        shown = _show(value, hidden=_is_secret(hint))
+        shown = _show(value, hidden=is_secret(hint))
         yield f"{where} = {shown}: must be {describe_allowed(hint)}"
 
 
 def _hints(shape: type[Struct]) -> dict[str, Any]:
     return typing.get_type_hints(shape, include_extras=True)
-
-
-def _is_secret(hint: Any) -> bool:
-    _, meta = _unwrap(hint)
-    return meta is not None and "secret" in (meta.extra or {})
 
 
 def _suggest(key: str, known: Mapping[str, Any]) -> str:
@@ -127,11 +122,23 @@ def describe_allowed(hint: Any) -> str:
     if origin is list and _table_of_list(inner):
         return "a list of tables"
     if origin is list:
-        return (meta is not None and _extra(meta)["allowed"]) or "a list of strings, not empty"
+        return _describe_list(meta)
     if origin is not None and origin is not dict:
         return " or ".join(describe_allowed(part) for part in typing.get_args(inner))
     assert meta is not None, f"{inner} has no record"
     return _describe_number(inner, meta) if inner in (int, float) else _extra(meta)["allowed"]
+
+
+def _describe_list(meta: Meta | None) -> str:
+    allowed = _extra(meta).get("allowed") if meta is not None else ""
+    is_never_empty = meta is not None and meta.min_length
+    return allowed or "a list of strings" + ", not empty" * bool(is_never_empty)
+
+
+def is_secret(hint: Any) -> bool:
+    """Whether a setting was declared with `secret`."""
+    _, meta = _unwrap(hint)
+    return meta is not None and "secret" in (meta.extra or {})
 
 
 def _describe_number(inner: type, meta: Meta) -> str:

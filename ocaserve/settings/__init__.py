@@ -8,6 +8,7 @@ A module for each table (`serve`, `appliance`), put together in `model`; `loadin
 """
 
 from ocaserve.settings.appliance import Appliance, StoreSettings
+from ocaserve.settings.control import Control, Tokens
 from ocaserve.settings.loading import load_settings, settings_from_directories
 from ocaserve.settings.manual import describe_settings
 from ocaserve.settings.model import Settings
@@ -16,11 +17,13 @@ from ocaserve.settings.signing import Signing
 
 __all__ = [
     "Appliance",
+    "Control",
     "Limits",
     "Serve",
     "Settings",
     "Signing",
     "StoreSettings",
+    "Tokens",
     "describe_settings",
     "load_settings",
     "settings_from_directories",

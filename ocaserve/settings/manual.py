@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from ocaserve.schema import describe_table
 from ocaserve.settings.appliance import Appliance, StoreSettings
+from ocaserve.settings.control import Control, Tokens
 from ocaserve.settings.serve import Limits, Serve
 from ocaserve.settings.signing import Signing
 
@@ -13,6 +14,8 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[appliance]", Appliance),
     ("[serve]", Serve),
     ("[serve.limits]", Limits),
+    ("[control]", Control),
+    ("[control.tokens]", Tokens),
     ("[[store]]", StoreSettings),
     ("[signing]", Signing),
 )
