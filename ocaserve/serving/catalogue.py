@@ -47,8 +47,9 @@ _CURRENT_TICKS = 4  # a second: what was compared longer ago is not used
 _CHECK_TICKS = 2  # files in use are compared again when the last comparison is this old
 _RECOVERY_TICKS = 8  # a failed store is tried again every two seconds
 _LOOKUP_THREADS = 2  # apart from the threads that read, which may all be waiting for the disk
-_FORGET_TICKS = 8  # pages go this long after a response ends: until then the socket may hold them
-_FORGET_ATTEMPTS = 3  # the kernel frees what a socket held when it gets round to it
+_FORGET_AFTER_TICKS = (8, 16, 24, 48, 96)
+"""When pages go after a response has ended: until the kernel gets round to freeing what the socket
+held, which a busy machine may put off for long, the advice does nothing."""
 
 _ABSENT = frozenset(
     {
@@ -474,8 +475,8 @@ class Catalogue:
                 self._keep_pages(file)
                 return
             file.seen.update(windows)
-        for attempt in range(1, _FORGET_ATTEMPTS + 1):
-            self._to_forget.append((self.tick + attempt * _FORGET_TICKS, file, start, stop))
+        for ticks in _FORGET_AFTER_TICKS:
+            self._to_forget.append((self.tick + ticks, file, start, stop))
             file.refs += 1
 
     def _keep_pages(self, file: OpenFile) -> None:
