@@ -10,6 +10,7 @@ import click
 
 from ocaserve import __version__
 from ocaserve.cli.demo import demo
+from ocaserve.cli.doctor import doctor
 from ocaserve.cli.serve import check, serve
 from ocaserve.cli.sign import sign
 
@@ -20,5 +21,5 @@ def main() -> None:
     """Serve video from this machine's disks: byte ranges from disk to socket."""
 
 
-for _command in (serve, check, demo, sign):
+for _command in (serve, check, demo, sign, doctor):
     main.add_command(_command)
