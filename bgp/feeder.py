@@ -19,9 +19,9 @@ the key "exabgp"), and the feeder's own among them (each with the key "feeder"):
 "peer_as": 65001, "local_as": 65000, "up": true, "families": ["ipv4 unicast"], "asked": true}]}`
     Which sessions ExaBGP has at this point of the stream. One that is not up is down, whatever was
     heard before. One that was "asked" sends all its routes of these families again behind this
-    line, between "begin" and "end" of a refresh if the router knows how (RFC 7313). It follows
-    each hello (but for a first one before which nothing was lost: then all lines since ExaBGP's
-    start come instead), each gap and each order.
+    line, between "begin" and "end" of a refresh if the router knows how (RFC 7313). One that is up
+    and was not asked is as the lines before say. It follows each start of the feeder, each gap,
+    each order, and each hello but the first.
 
 What comes from control
 -----------------------
@@ -53,6 +53,7 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
@@ -72,6 +73,7 @@ _CONNECT_AGAIN_S = 0.2
 _ANSWER_S = 5.0  # for ExaBGP to list its neighbors; a command that failed has no answer
 _FLUSH_S = 1.0  # for control to take the last lines; ExaBGP kills its child after 2 s
 _ORDER_BYTES = 65_536
+_TYPE_WITHIN = 600  # bytes of a line, in which its type comes: before it only a host name is long
 _STDIN, _STDOUT = 0, 1
 
 
@@ -88,6 +90,8 @@ class Feeder:
         self._commands: deque[bytes] = deque()
         self._asked_for: set[str] | None = set()  # peers to refresh; None for all
         self._asked_at: float | None = None  # since when ExaBGP owes a list of its neighbors
+        self._is_first_answer = True
+        self._begun: set[str] = set()  # peers whose sessions began before our eyes, until then
         self._link: socket.socket | None = None
         self._orders = b""
         self._connect_at = 0.0
@@ -138,6 +142,8 @@ class Feeder:
         data = os.read(_STDIN, _READ_BYTES)
         self._is_over |= not data
         block = self._splitter.split(data)
+        if self._is_first_answer:
+            self._begun |= set(_find_begun(block))
         if self._asked_at is not None and (block.startswith(b"[") or b"\n[" in block):
             block = self._take_answer(block)
         self._backlog.add(block)
@@ -155,10 +161,10 @@ class Feeder:
         neighbors = [_describe(neighbor) for neighbor in listed]
         for neighbor in neighbors:
             is_meant = self._asked_for is None or neighbor["peer"] in self._asked_for
-            neighbor["asked"] = neighbor["up"] and is_meant
+            neighbor["asked"] = neighbor["up"] and is_meant and neighbor["peer"] not in self._begun
             if neighbor["asked"]:
                 self._command_refresh(neighbor)
-        self._asked_for = set()
+        self._asked_for, self._begun, self._is_first_answer = set(), set(), False
         return _as_line({"feeder": "neighbors", "neighbors": neighbors})
 
     def _command_refresh(self, neighbor: dict[str, Any]) -> None:
@@ -264,6 +270,15 @@ class Feeder:
             poll.register(self._link, select.POLLOUT)
             poll.poll(_FLUSH_S * 1000)
             self._send()
+
+
+def _find_begun(block: bytes) -> Iterator[str]:
+    """The peers of which a block of lines says that their session is up."""
+    for line in block.splitlines():
+        if b'"type": "state"' in line[:_TYPE_WITHIN]:
+            neighbor = json.loads(line)["neighbor"]
+            if neighbor["state"] == "up":
+                yield str(neighbor["address"]["peer"])
 
 
 def _describe(listed: dict[str, Any]) -> dict[str, Any]:
