@@ -35,13 +35,13 @@ class Channel:
         with suppress(OSError):
             self._socket.send(json.dumps(order).encode())
 
-    def hear(self) -> str | None:
+    def hear(self) -> dict[str, Any] | None:
         """The next fact; None at the end, which a child that is gone leaves. Call when readable."""
         try:
             message = self._socket.recv(_MESSAGE_BYTES)
         except ConnectionResetError:
             return None
-        return str(json.loads(message)["is"]) if message else None
+        return dict(json.loads(message)) if message else None
 
     def close(self) -> None:
         self._socket.close()
