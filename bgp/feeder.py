@@ -1,4 +1,6 @@
-"""ExaBGP's child: `python -m bgp.feeder SOCKET` passes on what ExaBGP says to the control process.
+"""ExaBGP's child: `python -m bgp.feeder` passes on what ExaBGP says to the control process.
+
+The environment variable BGP_FEED_SOCKET names control's socket.
 
 ExaBGP writes to its child with calls that block, in the thread that also keeps its sessions: a
 child that does not read makes it lose them. So this program reads before it does anything else,
@@ -61,6 +63,7 @@ from typing import Any, NoReturn
 from bgp.backlog import Backlog, LineSplitter
 from bgp.commands import LIST_NEIGHBORS, CommandError, refresh_routes
 
+SOCKET_VARIABLE = "BGP_FEED_SOCKET"
 VERSION = 1  # of what goes over the socket
 BACKLOG_BYTES = 128 << 20  # a million routes are 135 MB of lines; control reads three times as fast
 _PIPE_BYTES = 1 << 20  # the most that Linux allows anybody; gives ExaBGP a third of a second more
@@ -344,7 +347,7 @@ def main() -> None:
     guard_pipes()
     _widen_pipe()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the guard leaves no zombie
-    Feeder(sys.argv[1]).run()
+    Feeder(os.environ[SOCKET_VARIABLE]).run()
 
 
 if __name__ == "__main__":
