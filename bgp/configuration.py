@@ -158,21 +158,25 @@ def check_md5_key(key: str) -> str:
 
     The key itself never stands in the error.
     """
-    allowed = f"must be 1 to {MD5_KEY_BYTES} printable ASCII characters, not both ' and \""
-    is_plain = key.isascii() and key.isprintable() and not {"'", '"'} <= set(key)
+    allowed = f"must be 1 to {MD5_KEY_BYTES} printable ASCII characters, no ' and no \""
+    is_plain = key.isascii() and key.isprintable() and not {"'", '"'} & set(key)
     if not (is_plain and 0 < len(key) <= MD5_KEY_BYTES):
         raise ConfigurationError(f"MD5 key: {allowed}")
     return key
 
 
 def _quote(word: str, name: str) -> str:
-    """A string of the configuration. Backslashes are undone before quotes are looked at."""
-    mark = "'" if '"' in word else '"'
-    if not word or not word.isprintable() or mark in word:
+    """A string of the configuration.
+
+    Backslashes are undone before quotes are looked at, and either quote ends a string of the other
+    kind: so no quote can stand in one.
+    """
+    if not word or not word.isprintable() or {"'", '"'} & set(word):
         raise ConfigurationError(
             f"{name} {word!r}: must be printable, not empty, and without ' or \""
         )
-    return mark + word.replace("\\", "\\\\") + mark
+    escaped = word.replace("\\", "\\\\")
+    return f'"{escaped}"'
 
 
 def _number(value: int, name: str, low: int, high: int) -> str:
