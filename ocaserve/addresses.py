@@ -30,6 +30,11 @@ class Address:
         return self.path or (self.host, self.port)
 
     @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return bool(self.path) or ipaddress.ip_address(self.host).is_loopback
+
+    @property
     def url(self) -> str:
         """As a person would open it."""
         return str(self) if self.path else f"http://{self}"

@@ -1,4 +1,4 @@
-"""The lives of the appliance and of a worker, as tables that refuse what they do not list."""
+"""The lives of the appliance and of its processes, as tables that refuse what they do not list."""
 
 from __future__ import annotations
 
@@ -39,6 +39,38 @@ class WorkerEvent(Enum):
     EXIT = "exit"
 
 
+class ServiceState(Enum):
+    """One process beside the workers: `control`, for instance."""
+
+    IDLE = "idle"  # not wanted, or not yet
+    STARTING = "starting"
+    RUNNING = "running"
+    RESTING = "resting"  # it died, and waits to be started again
+    STOPPING = "stopping"
+
+
+class ServiceEvent(Enum):
+    START = "start"
+    READY = "ready"
+    STOP = "stop"
+    EXIT = "exit"
+
+
+class Duty(Enum):
+    """What the operator wants of an appliance that serves."""
+
+    ENABLED = "enabled"
+    DRAINING = "draining"  # clients are to go elsewhere; those that are here finish
+    DRAINED = "drained"  # they have: it may be switched off
+
+
+class DutyEvent(Enum):
+    DRAIN = "drain"
+    QUIET = "quiet"  # traffic is below the threshold
+    BUSY = "busy"  # traffic has come back
+    ENABLE = "enable"
+
+
 PHASES: Mapping[tuple[Phase, PhaseEvent], Phase] = {
     (Phase.STARTING, PhaseEvent.READY): Phase.SERVING,
     (Phase.STARTING, PhaseEvent.STOP): Phase.STOPPING,
@@ -59,6 +91,30 @@ WORKER_STATES: Mapping[tuple[WorkerState, WorkerEvent], WorkerState] = {
     (WorkerState.STARTING, WorkerEvent.EXIT): WorkerState.GONE,
     (WorkerState.SERVING, WorkerEvent.EXIT): WorkerState.GONE,
     (WorkerState.DRAINING, WorkerEvent.EXIT): WorkerState.GONE,
+}
+
+SERVICE_STATES: Mapping[tuple[ServiceState, ServiceEvent], ServiceState] = {
+    (ServiceState.IDLE, ServiceEvent.START): ServiceState.STARTING,
+    (ServiceState.STARTING, ServiceEvent.READY): ServiceState.RUNNING,
+    (ServiceState.STARTING, ServiceEvent.STOP): ServiceState.STOPPING,
+    (ServiceState.STARTING, ServiceEvent.EXIT): ServiceState.RESTING,
+    (ServiceState.RUNNING, ServiceEvent.STOP): ServiceState.STOPPING,
+    (ServiceState.RUNNING, ServiceEvent.EXIT): ServiceState.RESTING,
+    (ServiceState.RESTING, ServiceEvent.START): ServiceState.STARTING,
+    (ServiceState.RESTING, ServiceEvent.STOP): ServiceState.IDLE,
+    (ServiceState.STOPPING, ServiceEvent.READY): ServiceState.STOPPING,  # told to go while starting
+    (ServiceState.STOPPING, ServiceEvent.EXIT): ServiceState.IDLE,
+}
+
+DUTIES: Mapping[tuple[Duty, DutyEvent], Duty] = {
+    (Duty.ENABLED, DutyEvent.DRAIN): Duty.DRAINING,
+    (Duty.ENABLED, DutyEvent.ENABLE): Duty.ENABLED,  # asked again
+    (Duty.DRAINING, DutyEvent.DRAIN): Duty.DRAINING,  # for another reason, or with other times
+    (Duty.DRAINING, DutyEvent.QUIET): Duty.DRAINED,
+    (Duty.DRAINING, DutyEvent.ENABLE): Duty.ENABLED,
+    (Duty.DRAINED, DutyEvent.DRAIN): Duty.DRAINED,
+    (Duty.DRAINED, DutyEvent.BUSY): Duty.DRAINING,  # not safe to be switched off after all
+    (Duty.DRAINED, DutyEvent.ENABLE): Duty.ENABLED,
 }
 
 ENDING = frozenset({Phase.HANDED_OVER, Phase.STOPPING})

@@ -37,6 +37,11 @@ def text(allowed: str, why: str, *, default: str = "", **bounds: Any) -> Meta:
     return Meta(extra={"allowed": allowed, "default": default}, description=why, **bounds)
 
 
+def secret(allowed: str, why: str, **bounds: Any) -> Meta:
+    """Strings that no output may show: neither an error nor the settings in force."""
+    return Meta(extra={"allowed": allowed, "secret": "yes"}, description=why, **bounds)
+
+
 def choice(why: str) -> Meta:
     """One of the words of a Literal."""
     return Meta(description=why)
@@ -76,7 +81,8 @@ def _find_value_faults(hint: Any, value: object, where: str) -> Iterator[str]:
     try:
         msgspec.convert(value, hint)
     except msgspec.ValidationError:
-        yield f"{where} = {_show(value)}: must be {describe_allowed(hint)}"
+        shown = "(hidden)" if is_secret(hint) else _show(value)
+        yield f"{where} = {shown}: must be {describe_allowed(hint)}"
 
 
 def _suggest(key: str, known: Mapping[str, Any]) -> str:
@@ -102,11 +108,25 @@ def describe_allowed(hint: Any) -> str:
     if origin is Literal:
         return " or ".join(f'"{word}"' for word in typing.get_args(inner))
     if origin is list:
-        return "a list of tables" if _table_of_list(inner) else "a list of strings, not empty"
+        return _describe_list(inner, meta)
     if origin is not None:
         return " or ".join(describe_allowed(part) for part in typing.get_args(inner))
     assert meta is not None, f"{inner} has no record"
     return _describe_number(inner, meta) if inner in (int, float) else _extra(meta)["allowed"]
+
+
+def _describe_list(inner: Any, meta: Meta | None) -> str:
+    if _table_of_list(inner):
+        return "a list of tables"
+    allowed = _extra(meta).get("allowed") if meta is not None else ""
+    is_never_empty = meta is not None and meta.min_length
+    return allowed or "a list of strings" + ", not empty" * bool(is_never_empty)
+
+
+def is_secret(hint: Any) -> bool:
+    """Whether a setting was declared with `secret`."""
+    _, meta = _unwrap(hint)
+    return meta is not None and "secret" in (meta.extra or {})
 
 
 def _describe_number(inner: type, meta: Meta) -> str:
@@ -129,7 +149,8 @@ def _unwrap(hint: Any) -> tuple[Any, Meta | None]:
 def _table_of_list(hint: Any) -> type[Struct] | None:
     """The Struct S of a hint `list[S]`."""
     arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is list and issubclass(arguments[0], Struct):
+    is_list = typing.get_origin(hint) is list and isinstance(arguments[0], type)
+    if is_list and issubclass(arguments[0], Struct):
         return typing.cast("type[Struct]", arguments[0])
     return None
 

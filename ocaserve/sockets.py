@@ -18,7 +18,7 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Collection, Iterable, MutableMapping
+from collections.abc import Collection, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from ocaserve.addresses import Address, bound_address, parse_address
@@ -33,6 +33,8 @@ _TCP_USER_TIMEOUT = 18  # linux/tcp.h
 _TCP_NOTSENT_LOWAT = 25
 _SO_MAX_PACING_RATE = 47  # asm-generic/socket.h; bytes/s
 _UNPACED = 2**64 - 1  # ~0ul: no limit
+
+_SERVICE_SOCKET_MASK = 0o117  # a file with access for its user and its group only
 
 Listeners = dict[Address, list[socket.socket]]
 
@@ -137,10 +139,14 @@ def set_options(sock: socket.socket, serve: Serve) -> None:
 
 @dataclass(frozen=True)
 class Passed:
-    """Sockets that were there before us. Those `lent` are the service manager's to close."""
+    """Sockets that were there before us. Those `lent` are the service manager's to close.
+
+    is_takeover: they are of a version that still serves, and ends when this one is ready.
+    """
 
     listeners: Listeners
     lent: frozenset[Address]
+    is_takeover: bool = False
 
 
 def take_passed(environment: MutableMapping[str, str]) -> Passed:
@@ -149,11 +155,12 @@ def take_passed(environment: MutableMapping[str, str]) -> Passed:
     The variables are removed, so that no child takes them for its own. Raises ListenError for a
     descriptor that is no listening socket.
     """
+    is_takeover = _PASSED_ON in environment
     before = json.loads(environment.pop(_PASSED_ON, '{"sockets": [], "lent": []}'))
     listeners = _adopt(before["sockets"])
     lent = _adopt(_take_lent(environment))
     known = frozenset(parse_address(text) for text in before["lent"])
-    return Passed({**listeners, **lent}, known | lent.keys())
+    return Passed({**listeners, **lent}, known | lent.keys(), is_takeover)
 
 
 def _take_lent(environment: MutableMapping[str, str]) -> range:
@@ -198,7 +205,9 @@ def open_listeners(serve: Serve, workers: int, present: Listeners) -> Listeners:
     wanted: Listeners = {}
     try:
         for text in serve.listen:
-            address = _find_present(parse_address(text), present.keys() - wanted.keys())
+            # In order: of several that were made from port 0 the first listed was ours before.
+            free = [known for known in present if known not in wanted]
+            address = _find_present(parse_address(text), free)
             sockets = present.get(address) or bind_address(address, workers)
             wanted[bound_address(sockets[0])] = sockets
     except ListenError:
@@ -207,6 +216,31 @@ def open_listeners(serve: Serve, workers: int, present: Listeners) -> Listeners:
     for sockets in wanted.values():
         for sock in sockets:
             set_options(sock, serve)
+    return wanted
+
+
+def open_service_listeners(addresses: Sequence[str], present: Listeners) -> Listeners:
+    """The listeners of a process beside the workers, one socket each, as `open_listeners`.
+
+    Who may not read a local socket's file may not connect: others get no access to it. Raises
+    ListenError, having closed what it had bound.
+    """
+    wanted: Listeners = {}
+    try:
+        for text in addresses:
+            free = [known for known in present if known not in wanted]
+            address = _find_present(parse_address(text), free)
+            sockets = present.get(address)
+            if sockets is None:
+                mask = os.umask(_SERVICE_SOCKET_MASK)
+                try:
+                    sockets = bind_address(address, 1)
+                finally:
+                    os.umask(mask)
+            wanted[bound_address(sockets[0])] = sockets
+    except ListenError:
+        close_listeners(wanted, besides=present)
+        raise
     return wanted
 
 

@@ -3,36 +3,87 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
 from ocaserve.addresses import parse_address
+from ocaserve.errors import SettingsError
+from ocaserve.settings.control import Control, read_tokens
 from ocaserve.settings.model import Settings
 
 
 def find_contradictions(settings: Settings) -> Iterator[str]:
     """A line for each fault, naming key, value and what is allowed."""
-    yield from _find_listen_faults(settings.serve.listen)
+    listen = {"serve": settings.serve.listen, "control": settings.control.listen}
+    yield from _find_listen_faults(listen)
+    yield from _find_control_faults(settings.control)
     yield from _find_store_faults([Path(store.path) for store in settings.store])
     log = settings.serve.access_log
     if log not in ("-", "off") and not Path(log).parent.is_dir():
         yield f"serve.access_log = {log!r}: must be in a directory that exists"
 
 
-def _find_listen_faults(listen: Sequence[str]) -> Iterator[str]:
+def _find_listen_faults(tables: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """In the addresses of all tables together: no two may have one in common."""
     addresses = {}
-    for place, given in enumerate(listen):
-        try:
-            addresses[place] = parse_address(given)
-        except ValueError as error:
-            yield f"serve.listen[{place}] = {given!r}: {error}"
+    for table, listen in tables.items():
+        for place, given in enumerate(listen):
+            where = f"{table}.listen[{place}] = {given!r}"
+            try:
+                addresses[where] = parse_address(given)
+            except ValueError as error:
+                yield f"{where}: {error}"
     for (first, one), (second, other) in combinations(addresses.items(), 2):
         if one.overlaps(other):
+            yield f"{second}: overlaps {first}; must be another address"
+
+
+def _find_control_faults(control: Control) -> Iterator[str]:
+    tokens = control.tokens
+    if control.tokens_file:
+        try:
+            tokens = read_tokens(control)
+        except SettingsError as error:
+            yield from error.faults
+            return
+    if not tokens.read and not tokens.operate:
+        yield from _find_open_doors(control)
+    if control.certificate:
+        yield from _find_certificate_faults(control)
+    elif control.key:
+        yield f"control.key = {control.key!r}: must stand beside control.certificate"
+
+
+def _find_open_doors(control: Control) -> Iterator[str]:
+    for place, given in enumerate(control.listen):
+        try:
+            is_open = not parse_address(given).is_local
+        except ValueError:  # told already
+            continue
+        if is_open:
             yield (
-                f"serve.listen[{second}] = {listen[second]!r}: "
-                f"overlaps serve.listen[{first}] = {listen[first]!r}; must be another address"
+                f"control.listen[{place}] = {given!r}: without control.tokens or "
+                'control.tokens_file it must be a loopback address or "unix:/path"'
             )
+
+
+def _find_certificate_faults(control: Control) -> Iterator[str]:
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            control.certificate, control.key or None, password=_refuse_password
+        )
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        yield (
+            f"control.certificate = {control.certificate!r}: {error}; must be a PEM certificate "
+            "with its key, there or in control.key, without a password"
+        )
+
+
+def _refuse_password() -> str:
+    """Without this, OpenSSL asks the terminal."""
+    raise ValueError("the key needs a password")
 
 
 def _find_store_faults(paths: Sequence[Path]) -> Iterator[str]:

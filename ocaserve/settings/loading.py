@@ -27,21 +27,27 @@ def settings_from_directories(
     listen: Sequence[str] = (),
     workers: str | int | None = None,
     base: str | None = None,
+    control: Sequence[str] = (),
 ) -> Settings:
     """Settings of a command line, over those of the file `base` if there is one.
 
     Raises SettingsError.
     """
     values = _read(base) if base is not None else {}
-    said = {"listen": list(listen)} if listen else {}
+    said: dict[str, Any] = {"listen": list(listen)} if listen else {}
     if workers is not None:
-        said["workers"] = workers  # type: ignore[assignment]
-    serve = values.get("serve", {})
-    if isinstance(serve, dict):  # otherwise a fault of the file, and told as such
-        values["serve"] = {**serve, **said}
+        said["workers"] = workers
+    _say_over(values, "serve", said)
+    _say_over(values, "control", {"listen": list(control)} if control else {})
     if directories:
         values["store"] = [{"path": os.path.abspath(path)} for path in directories]
     return _build(values, base or "")
+
+
+def _say_over(values: dict[str, Any], table: str, said: Mapping[str, Any]) -> None:
+    before = values.get(table, {})
+    if isinstance(before, dict):  # otherwise a fault of the file, and told as such
+        values[table] = {**before, **said}
 
 
 def _read(file: str) -> dict[str, Any]:
@@ -71,4 +77,9 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     serve = settings.serve
     if serve.access_log not in ("-", "off"):
         serve = msgspec.structs.replace(serve, access_log=str(folder / serve.access_log))
-    return msgspec.structs.replace(settings, store=stores, serve=serve)
+    files = ("tokens_file", "certificate", "key")
+    paths = {name: given for name in files if (given := getattr(settings.control, name))}
+    control = msgspec.structs.replace(
+        settings.control, **{name: str(folder / given) for name, given in paths.items()}
+    )
+    return msgspec.structs.replace(settings, store=stores, serve=serve, control=control)

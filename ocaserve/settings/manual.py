@@ -6,12 +6,15 @@ from msgspec import Struct
 
 from ocaserve.schema import describe_table
 from ocaserve.settings.appliance import Appliance, StoreSettings
+from ocaserve.settings.control import Control, Tokens
 from ocaserve.settings.serve import Limits, Serve
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[appliance]", Appliance),
     ("[serve]", Serve),
     ("[serve.limits]", Limits),
+    ("[control]", Control),
+    ("[control.tokens]", Tokens),
     ("[[store]]", StoreSettings),
 )
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from ocaserve.settings.appliance import Appliance, StoreSettings
+from ocaserve.settings.control import Control
 from ocaserve.settings.serve import Serve
 
 
@@ -16,6 +17,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     appliance: Appliance = msgspec.field(default_factory=Appliance)
     serve: Serve = msgspec.field(default_factory=Serve)
+    control: Control = msgspec.field(default_factory=Control)
     store: list[StoreSettings]
 
 

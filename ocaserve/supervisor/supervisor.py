@@ -9,12 +9,12 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ocaserve.addresses import Address
-from ocaserve.errors import OcaserveError, SettingsError, StartError
+from ocaserve.errors import ListenError, OcaserveError, SettingsError, StartError
 from ocaserve.lifecycle import (
     ENDING,
     PHASES,
@@ -26,12 +26,14 @@ from ocaserve.lifecycle import (
 )
 from ocaserve.metrics import CounterMap, CounterSlot
 from ocaserve.notify import Notifier
+from ocaserve.runtime import make_runtime_folder, remove_runtime_folder
 from ocaserve.settings import Settings
 from ocaserve.sockets import (
     Listeners,
     close_listeners,
     let_go_of_listeners,
     open_listeners,
+    open_service_listeners,
     take_passed,
 )
 from ocaserve.supervisor.children import describe_exit, fork_child
@@ -43,7 +45,9 @@ from ocaserve.supervisor.planning import (
     share_out,
 )
 from ocaserve.supervisor.reactor import Reactor
-from ocaserve.supervisor.upgrade import Upgrade
+from ocaserve.supervisor.service import Service
+from ocaserve.supervisor.services import Services, Wanted
+from ocaserve.supervisor.upgrade import Upgrade, take_notes
 from ocaserve.supervisor.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -60,12 +64,14 @@ class Fallback(NamedTuple):
     generation: int
     settings: Settings
     listeners: Listeners
+    service_listeners: Mapping[str, Listeners]
 
 
 class Supervisor:
     """Runs the appliance until it is told to stop.
 
-    run_worker: what a forked child does. load: reads the settings again, for HUP. arguments: the
+    run_worker: what a forked child does. services: processes beside the workers, in the order in
+    which they end when the workers have. load: reads the settings again, for HUP. arguments: the
     command line, for USR2. ready_fd: a pipe that gets one line of JSON when all workers serve.
     """
 
@@ -75,6 +81,7 @@ class Supervisor:
         run_worker: RunWorker,
         *,
         names: tuple[Sequence[str], Sequence[str]],
+        services: Sequence[Service] = (),
         load: Callable[[], Settings],
         arguments: Sequence[str] = (),
         ready_fd: int | None = None,
@@ -94,6 +101,7 @@ class Supervisor:
         self._generation = 0
         self._newest_generation = 0
         self._listeners: Listeners = {}  # of the wanted generation
+        self._service_listeners: Mapping[str, Listeners] = {}  # likewise, by service's name
         self._open: Listeners = {}  # these, and those of other generations
         self._lent: frozenset[Address] = frozenset()  # the service manager's
         self._fallback: Fallback | None = None  # while a reload may be undone
@@ -104,11 +112,35 @@ class Supervisor:
         self._failed_starts = 0
         self._failure: str | None = None
         self._upgrade = Upgrade(self._reactor, arguments, self._timing.upgrade_s, self._hand_over)
+        self._kinds = tuple(services)
+        self._services = Services(
+            services,
+            self._reactor,
+            self._timing,
+            self._counters,
+            self._let_go,
+            self._on_service_message,
+            self._note_news,
+        )
+        self._worker_orders: dict[str, Mapping[str, Any]] = {}  # of services; by name, the last
+        self._reload_outcome: dict[str, Any] = {}
+        self._is_news = False  # something that services are shown has changed
+        self._started = time.time()
 
     def run(self) -> None:
         """Bring the appliance into service; return when it has stopped. Raises OcaserveError."""
         _raise_descriptor_limit()
-        self._open_first_listeners()
+        self._services.notes = take_notes(os.environ)
+        self._is_takeover = self._open_first_listeners()
+        self._folder = make_runtime_folder(os.environ)
+        try:
+            self._live()
+        finally:
+            remove_runtime_folder(self._folder)
+        if self._failure is not None:
+            raise StartError(self._failure)
+
+    def _live(self) -> None:
         self._reactor.hear(
             {
                 signal.SIGTERM: self._stop,
@@ -123,28 +155,75 @@ class Supervisor:
         if self._notifier.watchdog_s:
             self._reactor.every(self._notifier.watchdog_s / 2, self._feed_watchdog)
         self._pursue_plan()
+        if not self._is_takeover:  # else the services of the old version are there until we serve
+            self._start_services()
         while self._workers or self._phase not in ENDING:
-            self._reactor.turn()
+            self._turn()
+        self._services.stop()
+        while not self._services.are_over:
+            self._turn()
+        if self._phase is not Phase.HANDED_OVER:
+            close_listeners(_joined(self._service_listeners.values()), besides=self._lent)
         self._happen(PhaseEvent.EMPTY)
-        if self._failure is not None:
-            raise StartError(self._failure)
 
-    def _open_first_listeners(self) -> None:
+    def _turn(self) -> None:
+        self._reactor.turn()
+        if self._is_news:
+            self._is_news = False
+            self._services.tell({"do": "see", "appliance": self._show()})
+
+    def _open_first_listeners(self) -> bool:
+        """Returns whether they are of a version that still serves."""
         passed = take_passed(os.environ)
         settings = self._settings
         self._lent = passed.lent
         self._listeners = open_listeners(settings.serve, settings.worker_count, passed.listeners)
-        self._open = {**passed.listeners, **self._listeners}
-        for address in passed.listeners.keys() - self._listeners.keys():
+        self._service_listeners = self._open_for_services(
+            settings, self._listeners, passed.listeners
+        )
+        self._open = {**passed.listeners, **self._all_listeners()}
+        for address in passed.listeners.keys() - self._all_listeners().keys():
             _log.warning("%s was passed in, but the settings do not listen on it", address)
+        return passed.is_takeover
+
+    def _open_for_services(
+        self, settings: Settings, taken: Listeners, present: Listeners
+    ) -> dict[str, Listeners]:
+        """The sockets of all services, whose addresses may be among those `present`.
+
+        taken: the workers' listeners that go with them. Raises ListenError, having closed what was
+        opened for these settings only.
+        """
+        workers = {**self._listeners, **taken}
+        free = {address: present[address] for address in present if address not in workers}
+        opened: dict[str, Listeners] = {}
+        try:
+            for kind in self._kinds:
+                opened[kind.name] = open_service_listeners(kind.listen(settings), free)
+                free = {address: free[address] for address in free.keys() - opened[kind.name]}
+        except ListenError:
+            close_listeners({**taken, **_joined(opened.values())}, besides=present)
+            raise
+        return opened
+
+    def _all_listeners(self) -> Listeners:
+        return {**self._listeners, **_joined(self._service_listeners.values())}
+
+    def _start_services(self) -> None:
+        self._services.start(Wanted(self._settings, self._service_listeners), self._folder)
 
     def _happen(self, event: PhaseEvent) -> None:
         self._phase = advance(PHASES, self._phase, event)
+        self._note_news()
+
+    def _note_news(self) -> None:
+        self._is_news = True
 
     # -- having the right workers ----------------------------------------------------------------
 
     def _pursue_plan(self) -> None:
         """Do what is to be done now; called after everything that may change it."""
+        self._note_news()
         if self._phase in ENDING:
             return
         plan = plan_workers(
@@ -174,18 +253,21 @@ class Supervisor:
             row = self._counters.slot(slot)
             return self._run_worker(self._settings, sockets, row, channel, f"worker {place}")
 
-        pid, channel = fork_child(run, self._let_go, self._reactor.signals)
+        pid, channel = fork_child(
+            f"worker-{place}", run, lambda: self._let_go(self._listeners), self._reactor.signals
+        )
         now = time.monotonic()
         sizes = tuple(len(group) for group in self._listeners.values())
         worker = Worker(place, self._generation, pid, channel, slot, sizes, now, now)
         self._workers[pid] = worker
         self._reactor.watch(channel.fileno(), lambda: self._on_message(worker))
 
-    def _let_go(self) -> None:
+    def _let_go(self, its_own: Collection[Address]) -> None:
         """In a forked child: close what is the supervisor's alone, and listeners of others."""
         self._reactor.abandon()
-        others = self._open.keys() - self._listeners.keys()
+        others = self._open.keys() - set(its_own)
         let_go_of_listeners({address: self._open[address] for address in others})
+        self._services.let_go()
         for worker in self._workers.values():
             worker.channel.close()
         if self._ready_fd is not None:
@@ -214,6 +296,7 @@ class Supervisor:
 
     def _retire(self, worker: Worker, deadline_s: float) -> None:
         worker.happen(WorkerEvent.DRAIN)
+        self._note_news()
         worker.accepts = []
         worker.channel.tell({"do": "drain", "deadline_s": deadline_s})
         late_s = deadline_s + self._timing.kill_margin_s
@@ -228,13 +311,15 @@ class Supervisor:
     # -- what workers do -------------------------------------------------------------------------
 
     def _on_message(self, worker: Worker) -> None:
-        fact = worker.channel.hear()
-        if fact is None:  # SIGCHLD tells the rest
+        message = worker.channel.hear()
+        if message is None:  # SIGCHLD tells the rest
             self._reactor.unwatch(worker.channel.fileno())
             return
         worker.heard = time.monotonic()
-        if fact == "ready":
+        if message["is"] == "ready":
             worker.happen(WorkerEvent.READY)
+            for order in self._worker_orders.values():
+                worker.channel.tell(order)
             self._pursue_plan()
 
     def _reap(self) -> None:
@@ -242,6 +327,7 @@ class Supervisor:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 self._on_exit(self._workers.pop(pid), status)
+        self._services.reap()
         self._upgrade.reap()
 
     def _on_exit(self, worker: Worker, status: int) -> None:
@@ -286,6 +372,7 @@ class Supervisor:
         for worker in self._workers.values():
             if now - worker.heard > self._timing.silence_s:
                 self._kill(worker, f"gave no sign of life for {self._timing.silence_s:g} s")
+        self._services.look_after(now)
 
     def _feed_watchdog(self) -> None:
         now = time.monotonic()
@@ -302,11 +389,17 @@ class Supervisor:
         if self._ready_fd is not None:
             self._tell_ready(self._ready_fd)
             self._ready_fd = None
+        if self._is_takeover:
+            self._start_services()
 
     def _tell_ready(self, pipe: int) -> None:
         facts = {
             "pid": os.getpid(),
             "listen": [str(address) for address in self._listeners],
+            "services": {
+                name: [str(address) for address in listeners]
+                for name, listeners in self._service_listeners.items()
+            },
             "counters": {
                 "fd": self._counters.file,
                 "names": self._counters.counters + self._counters.gauges,
@@ -330,12 +423,15 @@ class Supervisor:
         if before is Phase.STOPPING:
             for worker in self._workers.values():
                 self._kill(worker, "was to end at once")
+            if not self._workers:
+                self._services.kill()
             return
         deadline_s = self._settings.serve.drain_s
         _log.info("stopping: responses have %g s to end", deadline_s)
         self._upgrade.give_up("was not ready when this one was told to stop")
         if before is not Phase.HANDED_OVER:  # then the new version has them
-            close_listeners(self._open, besides=self._lent)
+            watched = _joined(self._service_listeners.values())
+            close_listeners(self._open, besides=self._lent | watched.keys())
         self._retire_all(deadline_s)
 
     def _retire_all(self, deadline_s: float) -> None:
@@ -346,6 +442,7 @@ class Supervisor:
         """After a rotation: write to the files that have the names now."""
         for worker in self._workers.values():
             worker.channel.tell({"do": "reopen_logs"})
+        self._services.tell({"do": "reopen_logs"})
 
     # -- other settings --------------------------------------------------------------------------
 
@@ -357,17 +454,33 @@ class Supervisor:
         self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             settings = self._load_fitting()
-            listeners = open_listeners(settings.serve, settings.worker_count, self._open)
+            listeners, service_listeners = self._open_for(settings)
         except OcaserveError as error:
-            for fault in error.faults if isinstance(error, SettingsError) else (str(error),):
+            faults = error.faults if isinstance(error, SettingsError) else (str(error),)
+            for fault in faults:
                 _log.error("reload refused, the settings stay as they were: %s", fault)
             self._notifier.tell("READY=1")
+            self._end_reload_with("refused", faults)
             return
         _log.info("reloading")
-        before = Fallback(self._generation, self._settings, self._listeners)
+        self._end_reload_with("running")
+        before = Fallback(
+            self._generation, self._settings, self._listeners, self._service_listeners
+        )
         self._fallback = self._fallback or before
         self._newest_generation += 1
-        self._change_to(self._newest_generation, settings, listeners)
+        self._change_to(Fallback(self._newest_generation, settings, listeners, service_listeners))
+
+    def _open_for(self, settings: Settings) -> tuple[Listeners, dict[str, Listeners]]:
+        """The listeners for other settings, as many of those that are open as fit."""
+        services = _joined(self._service_listeners.values())
+        present = {a: sockets for a, sockets in self._open.items() if a not in services}
+        listeners = open_listeners(settings.serve, settings.worker_count, present)
+        return listeners, self._open_for_services(settings, listeners, self._open)
+
+    def _end_reload_with(self, outcome: str, faults: Sequence[str] = ()) -> None:
+        self._reload_outcome = {"outcome": outcome, "at": time.time(), "faults": list(faults)}
+        self._note_news()
 
     def _load_fitting(self) -> Settings:
         """The settings as they are written now. Raises SettingsError."""
@@ -382,9 +495,10 @@ class Supervisor:
             )
         return settings
 
-    def _change_to(self, generation: int, settings: Settings, listeners: Listeners) -> None:
-        self._generation, self._settings, self._listeners = generation, settings, listeners
-        self._open = {**self._open, **listeners}
+    def _change_to(self, other: Fallback) -> None:
+        self._generation, self._settings = other.generation, other.settings
+        self._listeners, self._service_listeners = other.listeners, other.service_listeners
+        self._open = {**self._open, **self._all_listeners()}
         self._is_reloading = True
         self._pursue_plan()
 
@@ -392,11 +506,13 @@ class Supervisor:
         """Every place has its worker: let go of what only other generations wanted."""
         outcome = "the settings are as they were" if self._fallback is None else "reloaded"
         self._is_reloading = False
+        if self._fallback is not None:
+            self._end_reload_with("done")
         self._fallback = None
-        close_listeners(self._open, besides=self._listeners.keys() | self._lent)
-        self._open = {
-            a: s for a, s in self._open.items() if a in self._listeners.keys() | self._lent
-        }
+        kept = self._all_listeners().keys() | self._lent
+        close_listeners(self._open, besides=kept)
+        self._open = {a: s for a, s in self._open.items() if a in kept}
+        self._start_services()
         status = self._describe()
         _log.info("%s: %s", outcome, status)
         self._notifier.tell("READY=1", f"STATUS={status}")
@@ -405,9 +521,10 @@ class Supervisor:
         """A worker does not start with the new settings: go back to those that work."""
         assert self._fallback is not None
         _log.error("reload failed: %s does not start; going back", worker)
+        self._end_reload_with("undone", [f"{worker} does not start"])
         before = self._fallback
         self._fallback = None
-        self._change_to(*before)
+        self._change_to(before)
 
     # -- a new version ---------------------------------------------------------------------------
 
@@ -422,7 +539,7 @@ class Supervisor:
         if busy:
             _log.warning("upgrade ignored while %s", busy[0])
             return
-        self._upgrade.start(self._listeners, self._lent)
+        self._upgrade.start(self._all_listeners(), self._lent, self._services.notes)
 
     def _hand_over(self, pid: int) -> None:
         """A new version serves: what runs here ends in its own time."""
@@ -430,7 +547,49 @@ class Supervisor:
         self._notifier.tell(f"MAINPID={pid}")
         self._happen(PhaseEvent.HAND_OVER)
         let_go_of_listeners(self._open)
+        self._services.stop()
         self._retire_all(self._settings.serve.reload_drain_s)
+
+    # -- the processes beside the workers --------------------------------------------------------
+
+    def _on_service_message(self, message: Mapping[str, Any]) -> None:
+        """What a service wants of the supervisor; `services` lists it."""
+        match message:
+            case {"is": "ordering", "name": name, "order": order}:
+                self._worker_orders[name] = order
+                for worker in self._workers.values():
+                    if worker.state is WorkerState.SERVING:
+                        worker.channel.tell(order)
+            case {"is": "asking", "what": "reload"}:
+                self._reload()
+            case {"is": "asking", "what": "reopen_logs"}:
+                self._reopen_logs()
+            case _:
+                _log.error("a service sent %r, which is not known", message)
+
+    def _show(self) -> dict[str, Any]:
+        """What services are shown; `started` is a time of the monotonic clock."""
+        workers = [
+            [w.place, w.pid, w.generation, w.slot, w.state.value, round(w.started, 3)]
+            for w in self._workers.values()
+        ]
+        return {
+            "phase": self._phase.value,
+            "pid": os.getpid(),
+            "started": self._started,
+            "generation": self._generation,
+            "workers": workers,
+            "wanted": self._settings.worker_count,
+            "deaths": sum(self._deaths.values()),
+            "resting": len(self._resting),
+            "listen": [str(address) for address in self._listeners],
+            "services": self._services.describe(),
+            "reload": self._reload_outcome,
+        }
+
+
+def _joined(parts: Iterable[Listeners]) -> Listeners:
+    return {address: sockets for part in parts for address, sockets in part.items()}
 
 
 def _raise_descriptor_limit() -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 
 from ocaserve.addresses import Address
 from ocaserve.sockets import Listeners, pass_on
 from ocaserve.supervisor.reactor import Reactor
+from ocaserve.supervisor.service import Notes
 
 _log = logging.getLogger(__name__)
 
 READY_OPTION = "--ready-fd"
+_NOTES = "OCASERVE_NOTES"
 
 
 class Upgrade:
@@ -40,9 +43,10 @@ class Upgrade:
         self._pipe = -1
         self.is_starting = False
 
-    def start(self, listeners: Listeners, lent: Collection[Address]) -> None:
-        """Start one; or log why it cannot be."""
+    def start(self, listeners: Listeners, lent: Collection[Address], notes: Notes) -> None:
+        """Start one; or log why it cannot be. It takes the services' notes over."""
         variables, descriptors = pass_on(listeners, lent)
+        variables[_NOTES] = json.dumps(notes)
         self._pipe, ready = os.pipe()
         try:
             self._process = process = subprocess.Popen(  # noqa: S603 - our own command line
@@ -114,3 +118,8 @@ def new_arguments(arguments: Sequence[str], ready: int) -> list[str]:
 def new_environment(environment: Mapping[str, str], listeners: Mapping[str, str]) -> dict[str, str]:
     """Ours and `listeners`. WATCHDOG_PID names us: the new version has to feed the watchdog too."""
     return {k: v for k, v in environment.items() if k != "WATCHDOG_PID"} | dict(listeners)
+
+
+def take_notes(environment: MutableMapping[str, str]) -> Notes:
+    """The notes of the version before this one; the variable is removed, as no child needs it."""
+    return dict(json.loads(environment.pop(_NOTES, "{}")))

@@ -1,0 +1,100 @@
+"""When a problem counts, and when it is forgotten."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ocaserve.health.hysteresis import ALARM_STATES, AlarmEvent, AlarmState, Judge
+from ocaserve.health.model import Finding, Health, Level, Observation, Problem, Timing, worst_level
+from ocaserve.lifecycle import ImpossibleTransitionError, advance
+
+OK, WARNING, ERROR = Level
+TIMING = Timing(rise_s=3, fall_s=5)
+
+
+def play(seen: str, timing: Timing = TIMING) -> str:
+    """The levels shown for the levels seen, one each second: "." ok, "w" warning, "e" error."""
+    judge = Judge(timing, now=0)
+    shown = ""
+    for second, letter in enumerate(seen):
+        level = Level(".we".index(letter))
+        problems = (Problem(level, "cpu", f"at {second}"),) if level else ()
+        shown += ".we"[judge.judge(Observation("fine", problems), second).level]
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("seen", "shown"),
+    [
+        pytest.param("......", "......", id="nothing"),
+        pytest.param("ww....", "......", id="too-short-to-count"),
+        pytest.param("wwwww", "...ww", id="counts-when-it-lasts"),
+        pytest.param("eeeee", "...ee", id="error-at-once-with-its-warning"),
+        pytest.param("wwwwweeee", "...wwwwwe", id="a-warning-gets-worse"),
+        pytest.param("wewewewe", "...wwwww", id="swinging-holds-the-warning"),
+        pytest.param("eeee......", "...eeeeee.", id="error-falls-to-ok"),
+        pytest.param("eeeewwwwww", "...eeeeeew", id="error-falls-to-warning"),
+        pytest.param("eeee....e.....", "...eeeeeeeeeee", id="a-short-peace-is-none"),
+        pytest.param("w.w.w.w.w", ".........", id="flapping-never-rises"),
+        pytest.param("wwww.w.w.w.w", "...wwwwwwwww", id="flapping-never-falls"),
+    ],
+)
+def test_levels(seen: str, shown: str) -> None:
+    """A problem must last 3 s to count and be gone for 5 s to be forgotten."""
+    assert play(seen) == shown
+
+
+def test_without_waiting() -> None:
+    """What cannot flap is shown as it is."""
+    assert play(".e.w.", Timing(0, 0)) == ".e.w."
+
+
+def test_reason_and_since() -> None:
+    """The latest reason of the level shown; since when that level is shown."""
+    judge = Judge(Timing(2, 4), now=0)
+    for second in range(4):
+        seen = judge.judge(Observation("fine", (Problem(WARNING, "a", f"at {second}"),)), second)
+    assert seen == (WARNING, "at 3", 2)
+    assert judge.judge(Observation("fine"), 4) == (WARNING, "at 3", 2)
+    assert judge.judge(Observation("fine"), 8) == (OK, "fine", 8)
+
+
+def test_subjects_are_told_apart() -> None:
+    """Each has its own time; the worst comes first, and what is ok is not named."""
+    judge = Judge(Timing(1, 1), now=0)
+    both = Observation("", (Problem(WARNING, "eth0", "eth0 drops"), Problem(ERROR, "eth1", "down")))
+    judge.judge(both, 0)
+    assert judge.judge(both, 1).reason == "down; eth0 drops"
+    one = Observation("", (Problem(WARNING, "eth0", "eth0 drops"),))
+    judge.judge(one, 2)
+    assert judge.judge(one, 3)[:2] == (WARNING, "eth0 drops")
+
+
+def test_the_worse_of_two_problems_of_a_subject() -> None:
+    """In whatever order they were found."""
+    problems = [Problem(ERROR, "a", "bad"), Problem(WARNING, "a", "not good")]
+    for found in itertools.permutations(problems):
+        assert Judge(Timing(0, 0), 0).judge(Observation("", found), 0)[:2] == (ERROR, "bad")
+
+
+def test_table_refuses_what_cannot_be() -> None:
+    """A clear alarm has nothing that could have lasted."""
+    with pytest.raises(ImpossibleTransitionError):
+        advance(ALARM_STATES, AlarmState.CLEAR, AlarmEvent.LASTED)
+
+
+def test_worst_wins() -> None:
+    assert worst_level([]) is OK
+    assert worst_level([OK, ERROR, WARNING]) is ERROR
+    health = Health.of([Finding("a", OK, "", 0), Finding("b", WARNING, "hot", 1.23456)])
+    assert health.level is WARNING
+    assert health.reasons == ("b: hot",)
+    assert health.as_document() == {
+        "level": "warning",
+        "components": {
+            "a": {"level": "ok", "reason": "", "since": 0},
+            "b": {"level": "warning", "reason": "hot", "since": 1.235},
+        },
+    }
