@@ -77,6 +77,7 @@ def test_check(config: Path) -> None:
     assert result.stdout.splitlines() == [
         f"{config}: good",
         "  would listen on   127.0.0.1:1, [::1]:2",
+        "  for operators on  127.0.0.1:8081",
         "  with              2 workers",
         f"  would serve       {config.parent / 'disk1'}",
         "  access log        off",

@@ -20,16 +20,21 @@ if TYPE_CHECKING:
 @click.argument("directories", nargs=-1, metavar="[DIR]...")
 @click.option("-c", "--config", type=click.Path(dir_okay=False), help="Configuration file (TOML).")
 @click.option("--listen", multiple=True, metavar="ADDR:PORT", help="Address to serve on.")
+@click.option(
+    "--control", multiple=True, metavar="ADDR:PORT", help="Address for operators and programs."
+)
 @click.option("--workers", type=click.IntRange(1, 1024), help="Number of serving processes.")
 @click.option("--ready-fd", type=click.IntRange(3), hidden=True, help="Told when all serve.")
 def serve(
     directories: tuple[str, ...],
     config: str | None,
     listen: tuple[str, ...],
+    control: tuple[str, ...],
     workers: int | None,
     ready_fd: int | None,
 ) -> None:
     """Run the appliance: with only DIR, on defaults (http://127.0.0.1:8080)."""
+    from ocaserve.control.process import control_service
     from ocaserve.serving.counters import COUNTERS, GAUGES
     from ocaserve.serving.worker import run_worker
     from ocaserve.settings import settings_from_directories
@@ -39,7 +44,7 @@ def serve(
         raise click.UsageError("name a DIR to serve, or a configuration file with -c")
 
     def load() -> Settings:
-        return settings_from_directories(directories, listen, workers, config)
+        return settings_from_directories(directories, listen, workers, config, control)
 
     _start_logging()
     try:
@@ -47,6 +52,7 @@ def serve(
             load(),
             run_worker,
             names=(COUNTERS, GAUGES),
+            services=(control_service(),),
             load=load,
             arguments=sys.argv[1:],
             ready_fd=ready_fd,
@@ -81,6 +87,7 @@ def check(config: str) -> None:
     workers = settings.worker_count
     click.echo(f"{config}: good")
     click.echo(f"  would listen on   {', '.join(settings.serve.listen)}")
+    click.echo(f"  for operators on  {', '.join(settings.control.listen) or 'no address'}")
     click.echo(f"  with              {workers} worker{'s' * (workers > 1)}")
     for store in settings.store:
         click.echo(f"  would serve       {store.path}")

@@ -13,18 +13,18 @@ from msgspec import Struct
 from ocaserve.errors import SettingsError
 from ocaserve.schema import find_faults, number, secret, text
 
-TOKEN_PATTERN = r"^[A-Za-z0-9._~+/=-]{16,}\Z"  # token68 of RFC 9110 section 11.2, not guessable
+_ALLOWED = r"^[A-Za-z0-9._~+/=-]{16,}\Z"  # token68 of RFC 9110 section 11.2, not guessable
 
 
 class Tokens(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Bearer tokens by role. As soon as there is one, whatever changes something needs one."""
 
     read: Annotated[
-        list[Annotated[str, msgspec.Meta(pattern=TOKEN_PATTERN)]],
+        list[Annotated[str, msgspec.Meta(pattern=_ALLOWED)]],
         secret("a list of strings of 16 characters or more, `A-Za-z0-9._~+/=-`", "may look"),
     ] = msgspec.field(default_factory=list)
     operate: Annotated[
-        list[Annotated[str, msgspec.Meta(pattern=TOKEN_PATTERN)]],
+        list[Annotated[str, msgspec.Meta(pattern=_ALLOWED)]],
         secret(
             "a list of strings of 16 characters or more, `A-Za-z0-9._~+/=-`",
             "may look and change: drain, enable, reload, fill",

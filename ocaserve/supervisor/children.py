@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 _MESSAGE_BYTES = 65_536
+_COMM_CHARACTERS = 15  # proc_pid_comm(5)
 
 
 class Channel:
@@ -48,10 +49,14 @@ class Channel:
 
 
 def fork_child(
-    run: Callable[[socket.socket], int], let_go: Callable[[], None], held_back: Iterable[int]
+    name: str,
+    run: Callable[[socket.socket], int],
+    let_go: Callable[[], None],
+    held_back: Iterable[int],
 ) -> tuple[int, Channel]:
     """Fork; the child calls `run` with its end of the channel and ends with the status it returns.
 
+    name: what ps(1) and top(1) show for it, where the system lets us say so.
     let_go: closes, in the child, what belongs to the supervisor alone, and resets its signals.
     held_back: signals that wait meanwhile. One that came to the child before `let_go` would
     otherwise be written into the supervisor's pipe, as if it had come to both.
@@ -63,6 +68,7 @@ def fork_child(
     pid = os.fork()
     if not pid:
         ours.close()
+        _show_name(name)
         _live(run, theirs, let_go, before)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
@@ -86,6 +92,11 @@ def _live(
         traceback.print_exc()
     finally:
         os._exit(status)  # or the child would go on as a second supervisor
+
+
+def _show_name(name: str) -> None:
+    with suppress(OSError), open("/proc/self/comm", "w") as comm:
+        comm.write(f"oca-{name}"[:_COMM_CHARACTERS])
 
 
 def describe_exit(wait_status: int) -> str:

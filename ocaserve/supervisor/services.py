@@ -144,7 +144,7 @@ class Services:
         post.happen(ServiceEvent.START)
         post.made_from = made_from
         post.pid, post.channel = fork_child(
-            run, lambda: self._let_go_besides(listeners), self._reactor.signals
+            service.name, run, lambda: self._let_go_besides(listeners), self._reactor.signals
         )
         post.started = post.heard = time.monotonic()
         post.is_killed = False
@@ -160,13 +160,14 @@ class Services:
 
     # -- what they do ----------------------------------------------------------------------------
 
-    def _hear(self, post: Post, channel: Channel) -> None:
+    def _hear(self, post: Post, channel: Channel) -> bool:
+        """Take one message; False at the end."""
         message = channel.hear()
         if message is None:  # it has become another program, or is gone, which SIGCHLD tells
             self._reactor.unwatch(channel.fileno())
-            if post.service.is_command:
+            if post.service.is_command and post.state is ServiceState.STARTING:
                 self._become_ready(post)
-            return
+            return False
         post.heard = time.monotonic()
         match message["is"]:
             case "ready":
@@ -177,6 +178,7 @@ class Services:
                 self.notes[message["name"]] = message["value"]
             case _:
                 self._on_message(message)
+        return True
 
     def _become_ready(self, post: Post) -> None:
         post.happen(ServiceEvent.READY)
@@ -191,6 +193,7 @@ class Services:
 
     def _on_exit(self, post: Post, status: int) -> None:
         assert post.channel is not None
+        self._hear_last_words(post, post.channel)
         is_told = post.state is ServiceState.STOPPING
         post.happen(ServiceEvent.EXIT)
         self._reactor.unwatch(post.channel.fileno())
@@ -205,6 +208,12 @@ class Services:
             self._pursue(post)
         else:
             self._rest(post)
+
+    def _hear_last_words(self, post: Post, channel: Channel) -> None:
+        """What it had said before it was killed counts: a drain, for instance."""
+        with suppress(BlockingIOError):
+            while self._hear(post, channel):
+                pass
 
     def _rest(self, post: Post) -> None:
         if time.monotonic() - post.started >= self._timing.healthy_s:

@@ -254,7 +254,7 @@ class Supervisor:
             return self._run_worker(self._settings, sockets, row, channel, f"worker {place}")
 
         pid, channel = fork_child(
-            run, lambda: self._let_go(self._listeners), self._reactor.signals
+            f"worker-{place}", run, lambda: self._let_go(self._listeners), self._reactor.signals
         )
         now = time.monotonic()
         sizes = tuple(len(group) for group in self._listeners.values())
@@ -469,9 +469,7 @@ class Supervisor:
         )
         self._fallback = self._fallback or before
         self._newest_generation += 1
-        self._change_to(
-            Fallback(self._newest_generation, settings, listeners, service_listeners)
-        )
+        self._change_to(Fallback(self._newest_generation, settings, listeners, service_listeners))
 
     def _open_for(self, settings: Settings) -> tuple[Listeners, dict[str, Listeners]]:
         """The listeners for other settings, as many of those that are open as fit."""

@@ -18,7 +18,7 @@ import pytest
 from tests.scenarios.conftest import Serve
 from tests.support.content import blob, write_object
 from tests.support.daemon import START_S, STOP_S, Daemon
-from tests.support.processes import children
+from tests.support.processes import children, workers_of
 from tests.support.waiting import eventually
 from tests.support.wire import Wire, fetch, request
 
@@ -51,6 +51,7 @@ def activated(listener: socket.socket, store: Path, log: Path) -> Iterator[None]
     """Start the program as a service manager does that holds its socket (sd_listen_fds(3))."""
     host, port = listener.getsockname()
     words = [str(listener.fileno()), str(store), "--listen", f"{host}:{port}", "--workers", "2"]
+    words += ["--control", f"unix:{log}.control"]
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-c", AS_SERVICE, *words],
@@ -138,12 +139,12 @@ def upgraded(daemon: Daemon) -> Iterator[int]:
     pattern = re.compile(r"the new version \(pid (\d+)\) serves")
     found = eventually(lambda: pattern.search(daemon.log.read_text()), "a new version")
     new = int(found[1])
-    workers = children(new)
+    processes = children(new)
     try:
         yield new
     finally:
         os.kill(new, signal.SIGTERM)
-        await_end([new, *workers])
+        await_end([new, *processes])
 
 
 def test_new_version_does_not_cut_a_response(serve: Serve, store: Path) -> None:
@@ -156,7 +157,7 @@ def test_new_version_does_not_cut_a_response(serve: Serve, store: Path) -> None:
         head = reader.read_head()
         with upgraded(daemon) as new:
             assert new != daemon.pid
-            assert len(children(new)) == 2
+            assert len(workers_of(new)) == 2
             assert fetch(daemon.address, request("/small.mp4")).body == SMALL
             assert daemon.process.poll() is None
             assert reader.read_exactly(head.length) == BIG

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.processes import children_named, workers_of
 from tests.support.wire import Address
 
 START_S = 20.0
@@ -30,6 +31,9 @@ class Daemon:
         listen = facts["listen"]
         assert isinstance(listen, list)
         self.addresses: list[str] = listen
+        services = facts["services"]
+        assert isinstance(services, dict)
+        self.control_addresses: list[str] = services.get("control", [])
         self.address = _as_address(listen[0])
         counters = facts["counters"]
         assert isinstance(counters, dict)
@@ -58,6 +62,8 @@ class Daemon:
             command = ["serve", "-c", str(config), "--workers", str(workers), *arguments]
             if "listen" not in toml and "--listen" not in arguments:
                 command += ["--listen", "127.0.0.1:0"]
+            if "[control]" not in toml and "--control" not in arguments:
+                command += ["--control", f"unix:{scratch}/control"]
             daemon = cls.start(command, Path(scratch, "log"), environment)
             try:
                 yield daemon
@@ -105,9 +111,13 @@ class Daemon:
                 self.process.wait()
 
     def workers(self) -> list[int]:
-        """The processes that the supervisor has, oldest first."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
+        """The worker processes, oldest first."""
+        return workers_of(self.pid)
+
+    def control(self) -> int:
+        """The control process."""
+        (pid,) = children_named(self.pid, "oca-control")
+        return pid
 
     def counters(self) -> dict[str, int]:
         """Each counter and gauge, added up over all workers there have been."""

@@ -11,6 +11,23 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def children_named(pid: int, name: str) -> list[int]:
+    """Those whose name begins so (proc_pid_comm(5))."""
+    return [child for child in children(pid) if _name(child).startswith(name)]
+
+
+def workers_of(pid: int) -> list[int]:
+    """The workers of a supervisor, oldest first."""
+    return children_named(pid, "oca-worker-")
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except FileNotFoundError:  # it has ended meanwhile
+        return ""
+
+
 def descendants(pid: int) -> list[int]:
     """Children, and theirs."""
     return [known for child in children(pid) for known in (child, *descendants(child))]

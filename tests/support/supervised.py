@@ -27,6 +27,7 @@ from ocaserve.errors import OcaserveError
 from ocaserve.metrics import CounterSlot
 from ocaserve.settings import Settings, load_settings
 from ocaserve.supervisor import Supervisor, Timing
+from tests.support.clerk import clerk
 from tests.support.waiting import eventually
 
 TcpAddress = tuple[str, int]
@@ -73,6 +74,11 @@ class Supervised:
     def set_mood(self, *moods: str) -> None:
         """Of the workers that start from now on, by place; the last one is that of all others."""
         _write_whole(self.folder / "moods", json.dumps(moods))
+
+    def set_clerk(self, name: str, mood: str) -> None:
+        """Of a service's processes that start from now on."""
+        moods = json.loads((self.folder / "clerks").read_text())
+        _write_whole(self.folder / "clerks", json.dumps({**moods, name: mood}))
 
     def configure(self, toml: str) -> None:
         """Other settings, for the next reload."""
@@ -121,15 +127,23 @@ def supervised(
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     listening: socket.socket | None = None,
+    clerks: Mapping[str, str] | None = None,
 ) -> Iterator[Supervised]:
     """Start one for as long as the block lasts.
 
+    clerks: the moods of services beside the workers (see `clerk`), by name; `exec` is a command.
     listening: a socket that is passed as the service manager passes it (sd_listen_fds(3)).
     """
     write_settings(folder, toml or settings())
     (folder / "events").touch()
     ready_in, ready_out = os.pipe()
-    facts = {"timing": timing or {}, "arguments": list(arguments), "ready_fd": ready_out}
+    facts = {
+        "timing": timing or {},
+        "arguments": list(arguments),
+        "ready_fd": ready_out,
+        "clerks": list(clerks or ()),
+    }
+    _write_whole(folder / "clerks", json.dumps(dict(clerks or {})))
     descriptors = [ready_out]
     if listening is not None:
         facts["listening"] = listening.fileno()
@@ -177,6 +191,7 @@ def main(facts: dict[str, Any]) -> None:
             load_settings("settings.toml"),
             run_worker,
             names=(["asked"], ["now"]),
+            services=[clerk(name, is_command=name == "exec") for name in facts["clerks"]],
             load=lambda: load_settings("settings.toml"),
             arguments=facts["arguments"],
             ready_fd=facts["ready_fd"],
@@ -260,6 +275,8 @@ class _Worker:
                 self._is_over = self._mood != "linger"
             case "reopen_logs":
                 self._note("reopens")
+            case "sing":
+                self._note(f"sings {order['song']}")
             case "end":
                 self._note("is alone")
                 self._is_over = True

@@ -1,0 +1,41 @@
+"""The control process: the interface for operators, the control plane and Prometheus, on aiohttp.
+
+It is one process beside the workers. It serves no content, and its end costs no client a byte; what
+its successor must know it tells the supervisor (`Link.note`). `process` starts it, `app` lists what
+it offers, `state` is what it knows, `routing` turns a function into a route, `auth` says who may
+call it, `problems` how a refusal looks.
+
+How other parts of the appliance join, each through a function `register(app)` of its own that is
+listed in `app.AREAS`:
+
+Routes
+    `add_routes(app, ROUTES)`, where `ROUTES` holds a `routing.Route` for each method and path. A
+    handler is `async def name(call: Call) -> Answer`: `call.body` and `call.query` are decoded into
+    the msgspec Structs that the route names, and the Struct that it returns is encoded. The OpenAPI
+    document is made from the same records. What is refused is raised as `problems.Problem`. A
+    stream, a page or a text is returned as an aiohttp response, by a route that names its `media`.
+
+State
+    `app[STATE]` (or `call.state`) is the `ControlState`. A part keeps its own under a key of its
+    own: `TABLE = web.AppKey("TABLE", Table)`, `app[TABLE] = Table(...)`.
+
+Background work
+    `run_in_background(app, "name", coroutine_function)`: it is called with the app when that has
+    started, called again after a pause if it raises, cancelled at the end. For what must be opened
+    and closed use `app.cleanup_ctx`, as in any aiohttp application.
+
+Health
+    `app[STATE].components.append(component)`, see `ocaserve.health.Component`.
+
+Metrics
+    `app[STATE].registry.register(collector)`, a collector of prometheus-client, which is called in
+    the event loop: it must read what lies in memory.
+
+Orders to workers, notes for the successor
+    `app[STATE].link`.
+
+Files that end with the appliance
+    below `app[STATE].folder`.
+
+Commands that talk to the control process are modules of `ocaserve.cli`, over `cli.client`.
+"""

@@ -1,0 +1,27 @@
+"""What the control process offers: the areas, each of which registers its routes and its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from ocaserve.control.handlers import status
+from ocaserve.control.routing import ROUTES, limit_requests, tell_problems
+from ocaserve.control.state import STATE, ControlState
+
+AREAS: tuple[Callable[[web.Application], None], ...] = (status.register,)
+
+
+def build_app(state: ControlState) -> web.Application:
+    """The application over this state."""
+    control = state.settings.control
+    app = web.Application(
+        client_max_size=control.body_bytes,
+        middlewares=[tell_problems, limit_requests(control.requests_in_flight)],
+    )
+    app[STATE] = state
+    app[ROUTES] = []
+    for register in AREAS:
+        register(app)
+    return app

@@ -1,0 +1,1 @@
+"""What the routes do, a module for each area: a short function for each route."""

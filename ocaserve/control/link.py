@@ -1,0 +1,72 @@
+"""The control process's end of its channel to the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+_MESSAGE_BYTES = 256 * 1024  # what is shown of a thousand workers
+_BEAT_S = 1.0
+
+
+class Link:
+    """What is heard goes to `on_order`, and to `on_end` when the supervisor is gone."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        channel.setblocking(False)
+
+    def open(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_order: Callable[[dict[str, Any]], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        """Take orders, say that we are ready, and give signs of life from now on."""
+
+        def hear() -> None:
+            try:
+                message = self._channel.recv(_MESSAGE_BYTES)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                message = b""
+            if message:
+                on_order(json.loads(message))
+            else:
+                loop.remove_reader(self._channel)
+                on_end()
+
+        def beat() -> None:
+            self._say({"is": "beat"})
+            loop.call_later(_BEAT_S, beat)
+
+        loop.add_reader(self._channel, hear)
+        self._say({"is": "ready"})
+        beat()
+
+    def note(self, name: str, value: object) -> None:
+        """What our successor shall find in its notes, also one of a new version."""
+        self._say({"is": "noting", "name": name, "value": value})
+
+    def order_workers(self, name: str, order: dict[str, Any]) -> None:
+        """An order for every worker, also those to come; the last one of a name counts."""
+        self._say({"is": "ordering", "name": name, "order": order})
+
+    def ask(self, what: str) -> None:
+        """`reload` or `reopen_logs`: what the signal of that name does."""
+        self._say({"is": "asking", "what": what})
+
+    def _say(self, message: dict[str, Any]) -> None:
+        try:
+            self._channel.send(json.dumps(message).encode())
+        except BlockingIOError:
+            _log.warning("control: the supervisor takes no messages")
+        except OSError:  # it is gone, which the next read tells
+            return

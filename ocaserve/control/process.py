@@ -1,0 +1,119 @@
+"""The control process: its loop, its sockets, its word with the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import ssl
+import time
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from ocaserve.addresses import Address
+from ocaserve.control.app import build_app
+from ocaserve.control.auth import Guard
+from ocaserve.control.duty import DutyRecord
+from ocaserve.control.link import Link
+from ocaserve.control.local_token import publish_token, withdraw_token
+from ocaserve.control.state import ControlState
+from ocaserve.settings import Settings, Tokens
+from ocaserve.settings.control import read_tokens
+from ocaserve.supervisor.service import Given, Service
+
+_log = logging.getLogger(__name__)
+
+_IGNORED_SIGNALS = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+"""The supervisor decides what they mean, and says so over the channel."""
+_SAMPLE_S = 1.0
+_SHUTDOWN_S = 1.0  # for running requests, when it is replaced or the appliance stops
+
+
+def control_service() -> Service:
+    """What the supervisor is to know. Any change of settings replaces it: it shows them all."""
+    return Service(
+        "control",
+        run_control,
+        depends_on=lambda settings: settings if settings.control.listen else None,
+        listen=lambda settings: settings.control.listen,
+    )
+
+
+def run_control(given: Given) -> int:
+    """Answer until told to stop; returns the exit status."""
+    for ignored in _IGNORED_SIGNALS:
+        signal.signal(ignored, signal.SIG_IGN)
+    tokens = read_tokens(given.settings.control)
+    addresses = list(given.listeners)
+    token = _make_local_token(tokens, addresses)
+    try:
+        with asyncio.Runner() as runner:
+            runner.run(_serve(given, Guard(tokens, token)))
+    finally:
+        withdraw_token(os.environ, addresses, token)
+    return 0
+
+
+def _make_local_token(tokens: Tokens, addresses: list[Address]) -> str:
+    if tokens.read or tokens.operate:
+        return ""
+    try:
+        return publish_token(os.environ, addresses)
+    except OSError as error:
+        _log.warning("control: no token for local commands, nothing can be changed: %s", error)
+        return ""
+
+
+async def _serve(given: Given, guard: Guard) -> None:
+    link = Link(given.channel)
+    state = ControlState(
+        given.settings, given.counters, link, given.folder, guard, _noted_duty(given)
+    )
+    is_over = asyncio.Event()
+    runner = web.AppRunner(build_app(state), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    tls = _tls_context(given.settings)
+    for address, (sock,) in given.listeners.items():
+        await web.SockSite(runner, sock, ssl_context=None if address.path else tls).start()
+    link.open(asyncio.get_running_loop(), lambda order: _obey(order, state, is_over), is_over.set)
+    sampling = asyncio.create_task(_sample(state))
+    await is_over.wait()
+    sampling.cancel()
+    await runner.cleanup()
+
+
+def _noted_duty(given: Given) -> DutyRecord | None:
+    noted = given.notes.get("duty")
+    return None if noted is None else msgspec.convert(noted, DutyRecord)
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    control = settings.control
+    if not control.certificate:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(control.certificate, control.key or None)
+    return context
+
+
+def _obey(order: dict[str, Any], state: ControlState, is_over: asyncio.Event) -> None:
+    match order["do"]:
+        case "see":
+            state.see(order["appliance"])
+        case "stop":
+            is_over.set()
+        case "reopen_logs":  # it writes none
+            pass
+        case unknown:
+            _log.error("control: unknown order %r", unknown)
+
+
+async def _sample(state: ControlState) -> None:
+    while True:
+        state.traffic.sample(state.counters.totals(), time.monotonic())
+        await asyncio.sleep(_SAMPLE_S)

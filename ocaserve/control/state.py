@@ -1,0 +1,120 @@
+"""What the control process knows: the counters of all workers, the appliance as the supervisor
+shows it, the settings in force, and what the operator wants of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+
+from ocaserve.control.auth import Guard
+from ocaserve.control.duty import DutyRecord
+from ocaserve.control.link import Link
+from ocaserve.control.traffic import Traffic
+from ocaserve.health import Component
+from ocaserve.lifecycle import Duty, Phase
+from ocaserve.metrics import CounterMap
+from ocaserve.settings import Settings
+
+
+class WorkerRow(Struct, frozen=True, array_like=True):
+    """One worker, as the supervisor shows it. `started`: of the monotonic clock, in seconds."""
+
+    place: int
+    pid: int
+    generation: int
+    slot: int
+    state: str
+    started: float
+
+
+class ServiceRow(Struct, frozen=True):
+    """One process beside the workers, likewise. `deaths`: in a row."""
+
+    name: str
+    state: str
+    pid: int
+    deaths: int
+    started: float
+
+
+class ReloadOutcome(Struct, frozen=True):
+    """Of the last reload: running, done, refused, undone; empty where there was none.
+
+    `at`: seconds since the epoch.
+    """
+
+    outcome: str = ""
+    at: float = 0.0
+    faults: list[str] = []
+
+
+class Appliance(Struct, frozen=True):
+    """The whole, as the supervisor shows it. `started`: seconds since the epoch."""
+
+    phase: Phase = Phase.STARTING
+    pid: int = 0
+    started: float = 0.0
+    generation: int = 0
+    workers: list[WorkerRow] = []
+    wanted: int = 0
+    deaths: int = 0
+    resting: int = 0
+    listen: list[str] = []
+    services: list[ServiceRow] = []
+    reload: ReloadOutcome = ReloadOutcome()
+
+
+class ControlState:
+    """All of it. Other parts keep their own under their own keys of the application."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        counters: CounterMap,
+        link: Link,
+        folder: Path,
+        guard: Guard,
+        duty: DutyRecord | None = None,
+    ) -> None:
+        self.settings = settings
+        self.counters = counters
+        self.link = link
+        self.folder = folder
+        self.guard = guard
+        self.duty = duty or DutyRecord(since=time.time())
+        self.appliance = Appliance(started=time.time())
+        self.traffic = Traffic()
+        self.components: list[Component] = []
+        self.registry = CollectorRegistry()
+
+    def see(self, appliance: dict[str, Any]) -> None:
+        """The supervisor shows what has changed."""
+        self.appliance = msgspec.convert(appliance, Appliance)
+
+    @property
+    def lifecycle(self) -> str:
+        """starting, serving, draining, drained or stopping."""
+        phase = self.appliance.phase
+        if phase is Phase.SERVING:
+            return "serving" if self.duty.state is Duty.ENABLED else self.duty.state.value
+        return "starting" if phase is Phase.STARTING else "stopping"
+
+    @property
+    def takes_traffic(self) -> bool:
+        """Whether clients should be sent here: what /healthz says with 200 or 503."""
+        return self.lifecycle == "serving"
+
+    def serving_workers(self) -> Sequence[WorkerRow]:
+        """Those that accept connections."""
+        return [worker for worker in self.appliance.workers if worker.state == "serving"]
+
+
+STATE = web.AppKey("STATE", ControlState)
