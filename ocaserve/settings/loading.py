@@ -13,6 +13,7 @@ import msgspec
 from ocaserve.errors import SettingsError
 from ocaserve.schema import find_faults
 from ocaserve.settings.appliance import StoreSettings
+from ocaserve.settings.bgp import resolve_bgp_paths
 from ocaserve.settings.contradictions import find_contradictions
 from ocaserve.settings.model import File, Settings
 from ocaserve.settings.signing import read_keys
@@ -97,6 +98,7 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     control = msgspec.structs.replace(
         settings.control, **{name: str(folder / given) for name, given in paths.items()}
     )
+    bgp = resolve_bgp_paths(settings.bgp, folder)
     return msgspec.structs.replace(
-        settings, store=stores, serve=serve, signing=signing, control=control
+        settings, store=stores, serve=serve, signing=signing, control=control, bgp=bgp
     )

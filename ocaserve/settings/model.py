@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from ocaserve.settings.appliance import Appliance, StoreSettings
+from ocaserve.settings.bgp import Bgp
 from ocaserve.settings.control import Control
 from ocaserve.settings.serve import Serve
 from ocaserve.settings.signing import Signing
@@ -20,6 +21,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     serve: Serve = msgspec.field(default_factory=Serve)
     signing: Signing = msgspec.field(default_factory=lambda: Signing(required=False))
     control: Control = msgspec.field(default_factory=Control)
+    bgp: Bgp = msgspec.field(default_factory=Bgp)
     store: list[StoreSettings]
 
 
