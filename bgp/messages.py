@@ -32,7 +32,9 @@ from bgp.prefixes import WIDTH
 
 TEXT_CHARACTERS = 256  # of a peer's text: RFC 9003 allows a shutdown message of 255 bytes
 UNKNOWN_CHARACTERS = 512  # of an attribute that ExaBGP does not know, in hexadecimal
-MOST_PATH_SHOWN = 64  # AS numbers of a path that are kept to be shown; longer ones keep their length
+MOST_PATH_SHOWN = (
+    64  # AS numbers of a path that are kept to be shown; longer ones keep their length
+)
 
 FAMILIES = {"ipv4 unicast": 4, "ipv6 unicast": 6}
 
@@ -244,7 +246,9 @@ def _read_open(neighbor: Mapping[str, Any]) -> Event:
         int(opened["hold_time"]),
         str(opened["router_id"]),
         frozenset(int(code) for code in capabilities if str(code).isdigit()),
-        frozenset(FAMILIES[name] for name in (_family_name(each) for each in spoken) if name in FAMILIES),
+        frozenset(
+            FAMILIES[name] for name in (_family_name(each) for each in spoken) if name in FAMILIES
+        ),
     )
 
 
@@ -439,4 +443,3 @@ def make_attributes(
         last if isinstance(last, int) else None,
         values.get("med", 0),
     )
-

@@ -82,7 +82,9 @@ class MrtReader:
             stamp, kind, subtype, length = _HEADER.unpack_from(data, offset)
             end = offset + _HEADER.size + length
             if length > _MOST_RECORD_BYTES or end > len(data):
-                yield Fault(offset, f"a record of {length} bytes where {len(data) - offset - 12} are left")
+                yield Fault(
+                    offset, f"a record of {length} bytes where {len(data) - offset - 12} are left"
+                )
                 break
             self.records += 1
             try:
@@ -131,9 +133,7 @@ class MrtReader:
             self._up.add(envelope.session)
             yield envelope, StateChange("up")
 
-    def _read_rib(
-        self, stamp: int, body: bytes, family: int, has_path_ids: bool
-    ) -> Iterator[Read]:
+    def _read_rib(self, stamp: int, body: bytes, family: int, has_path_ids: bool) -> Iterator[Read]:
         rest = _Bytes(body)
         rest.number(4)  # sequence number
         length, bits, _ = rest.prefix(family, has_path_id=False)
@@ -145,8 +145,9 @@ class MrtReader:
             envelope = Envelope(0, stamp, None, peer.session, peer.asn, 0)
             yield from self._meet(envelope)
             nlri = [(length, bits, path_id)]
-            yield envelope, Update(
-                [], [Announcement(family, attributes.next_hop, nlri)], attributes.made()
+            yield (
+                envelope,
+                Update([], [Announcement(family, attributes.next_hop, nlri)], attributes.made()),
             )
 
     def _finish_dump(self) -> Iterator[Read]:
@@ -227,7 +228,9 @@ def _read_message(
         raise MalformedRecordError("a BGP message without its marker")
     length, kind = rest.number(2), rest.number(1)
     if length < 19 or length - 19 > rest.left:
-        raise MalformedRecordError(f"a BGP message of {length} bytes where {rest.left + 19} are left")
+        raise MalformedRecordError(
+            f"a BGP message of {length} bytes where {rest.left + 19} are left"
+        )
     if kind != _UPDATE:
         return
     body = _Bytes(rest.take(length - 19))
@@ -271,9 +274,7 @@ class _Held:
         return make_attributes(self.values, _merge_paths(self.segments, self.long_segments))
 
 
-def _read_attributes(
-    data: bytes, as_bytes: int, dumped: int | None, has_path_ids: bool
-) -> _Held:
+def _read_attributes(data: bytes, as_bytes: int, dumped: int | None, has_path_ids: bool) -> _Held:
     """Attributes of a message, or of an entry of a dump of the family `dumped`."""
     held = _Held()
     rest = _Bytes(data)

@@ -105,9 +105,7 @@ def _render_entry(entry: Entry | None, texts: dict[Path, str]) -> str:
             return ""
         return texts.get(path) or _remember(path, texts)  # type: ignore[arg-type]
     return ",".join(
-        texts.get(path) or _remember(path, texts)
-        for path in paths_of(entry)
-        if path.reason is None
+        texts.get(path) or _remember(path, texts) for path in paths_of(entry) if path.reason is None
     )
 
 
@@ -185,7 +183,9 @@ def _family_values(family: Family) -> dict[str, Any]:
 
 def totals_section(sessions: Sessions) -> dict[str, Any]:
     """Sums over all peers."""
-    sources = [family.source for peer in sessions.peers.values() for family in peer.families.values()]
+    sources = [
+        family.source for peer in sessions.peers.values() for family in peer.families.values()
+    ]
     filtered: dict[str, int] = {}
     for source in sources:
         for reason, number in source.filtered.items():
@@ -203,9 +203,13 @@ def totals_section(sessions: Sessions) -> dict[str, Any]:
 def is_complete(sessions: Sessions, expected: Iterable[str]) -> bool:
     """Whether the table is what all peers announce: every session up, every family loaded."""
     up = {peer.session.peer for peer in sessions.peers.values() if peer.state == "up"}
-    return bool(up) and set(expected) <= up and all(
-        family.is_complete
-        for peer in sessions.peers.values()
-        for family in peer.families.values()
-        if sessions.is_wanted(peer, family.source.family)
+    return (
+        bool(up)
+        and set(expected) <= up
+        and all(
+            family.is_complete
+            for peer in sessions.peers.values()
+            for family in peer.families.values()
+            if sessions.is_wanted(peer, family.source.family)
+        )
     )
