@@ -22,6 +22,7 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 class ProcessTimes(NamedTuple):
     """From one stat file. `ticks_of_children`: CPU time of those it has waited for."""
 
+    state: str
     parent: int
     ticks_of_children: int
     started: int
@@ -30,7 +31,7 @@ class ProcessTimes(NamedTuple):
 def parse_stat(text: str) -> ProcessTimes:
     """Read /proc/PID/stat. The name, in parentheses, may hold spaces and parentheses itself."""
     fields = text.rpartition(")")[2].split()
-    return ProcessTimes(int(fields[1]), sum(map(int, fields[13:15])), int(fields[19]))
+    return ProcessTimes(fields[0], int(fields[1]), sum(map(int, fields[13:15])), int(fields[19]))
 
 
 def parse_pss_kib(text: str) -> int:
@@ -94,9 +95,9 @@ def pss_kib(root: int) -> int:
 
 
 def is_same(pid: int, times: ProcessTimes) -> bool:
-    """Whether the number still belongs to the process it belonged to."""
+    """Whether the process lives, and its number is still its own."""
     try:
         now = parse_stat((_PROC / str(pid) / "stat").read_text())
     except _GONE:
         return False
-    return now.started == times.started
+    return now.started == times.started and now.state != "Z"

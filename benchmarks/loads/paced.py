@@ -16,7 +16,7 @@ from benchmarks.stage import Plan, Stage
 from benchmarks.trace import uniform
 
 _REQUESTS = 8192
-_TRACED_S = 2.0
+_TRACED_S = 4.0  # longer than a client takes for a range
 _BUSY = 0.9  # of their core: beyond it the clients themselves may be what is late
 _SENDFILE = re.compile(r"sendfile.*\) += (-?\d+)")
 
