@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from time import monotonic, time
 
@@ -140,20 +141,22 @@ class Collector:
         top: how many networks to tell. within: only networks in this one. Where periods of five
         minutes are no longer kept, sums are of hours, and rates leave that time out.
         """
-        span = (since, until)
-        now_open = self._open_periods(*span)
         archive = self._archive or Archive(self._folder, self._settings)
-        kept = archive.starts(PERIOD_S)
-        fine_from = kept[0] if kept else until
-        sums: dict[str, int] = {}
+        running = self._open_periods(since, until)
+        # A period that is being closed may be in both places; the open one is never the lesser.
+        besides = {period.start for period in running}
+        kept = [start for start in archive.starts(PERIOD_S) if start not in besides]
+        fine_from = min([*kept, *besides], default=int(until))
+
+        def closed() -> Iterator[Period]:
+            fine = archive.periods(PERIOD_S, since, until)
+            return _within((period for period in fine if period.start not in besides), within)
+
         hours = archive.periods(HOUR_S, since, min(until, fine_from - HOUR_S + 1))
-        fine = self._closed_periods(archive, *span)
-        for periods in (hours, fine, now_open):
-            for network, sent in add_networks(_within(periods, within)).items():
-                sums[network] = sums.get(network, 0) + sent
+        sums = add_networks(chain(_within(hours, within), closed(), _within(running, within)))
         names = find_top(sums, top)
-        samples = _sample(_within(archive.periods(PERIOD_S, *span), within), names)
-        count = _count_periods(max(since, fine_from), min(until, self._book.closed_to or until))
+        samples = _sample(closed(), names)
+        count = _count_periods(max(since, fine_from), min([until, *besides]))
         total = sum(sums.values())
 
         def measured(name: str, sent: int) -> NetworkSum:

@@ -33,9 +33,7 @@ class Delivering(Protocol):
 class Teller:
     """Tells what `tallies` hold, in spools below `folder`."""
 
-    def __init__(
-        self, loop: AbstractEventLoop, tallies: Tallies, folder: Path, name: str
-    ) -> None:
+    def __init__(self, loop: AbstractEventLoop, tallies: Tallies, folder: Path, name: str) -> None:
         self._tallies = tallies
         self._folder = folder
         self._writer = SpoolWriter(folder, name, _SPOOL_BYTES)

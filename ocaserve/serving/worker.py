@@ -24,6 +24,7 @@ from ocaserve.ledger.networks import Networks
 from ocaserve.ledger.places import spool_folder
 from ocaserve.ledger.tallies import Tallies
 from ocaserve.metrics import CounterSlot
+from ocaserve.protocol.admission import Admission
 from ocaserve.protocol.head import HeadParser
 from ocaserve.protocol.planning import ResponsePolicy, plan_refusal
 from ocaserve.serving.access_log import AccessLog
@@ -36,9 +37,11 @@ from ocaserve.serving.listener import Acceptor
 from ocaserve.serving.readiness import system_readiness
 from ocaserve.serving.sending import system_sender
 from ocaserve.serving.services import Clock, Services, entry_formatter
+from ocaserve.serving.speedtest import open_speedtest
 from ocaserve.serving.telling import Teller
 from ocaserve.settings import Settings
 from ocaserve.settings.ledger import LedgerSettings
+from ocaserve.signing import policy_of
 
 _log = logging.getLogger(__name__)
 
@@ -134,6 +137,7 @@ class Worker:
             limits=limits,
             policy=policy,
             parser=HeadParser(limits.head_bytes, limits.header_count, limits.target_bytes),
+            admission=Admission(has_speedtest=serve.speedtest, signing=policy_of(settings.signing)),
             catalogue=catalogue,
             sender=system_sender(),
             readiness=system_readiness(loop),
@@ -148,13 +152,12 @@ class Worker:
             boundary=secrets.token_hex(16).encode(),
             on_close=self._connection_closed,
             on_store_error=self._exhausted,
+            speedtest=open_speedtest(loop, policy) if serve.speedtest else None,
         )
         self._teller: Teller | None = None
         if slot.ledger is not None:
             life = f"{name.replace(' ', '-')}-{os.getpid()}-{time.time_ns():x}"
-            self._teller = Teller(
-                loop, self._services.tallies, spool_folder(slot.ledger), life
-            )
+            self._teller = Teller(loop, self._services.tallies, spool_folder(slot.ledger), life)
 
     # -- life ------------------------------------------------------------------------------------
 

@@ -8,10 +8,12 @@ import msgspec
 from msgspec import Struct
 
 from ocaserve.settings.appliance import Appliance, StoreSettings
+from ocaserve.settings.bgp import Bgp
 from ocaserve.settings.control import Control
 from ocaserve.settings.health import HealthSettings
 from ocaserve.settings.ledger import LedgerSettings
 from ocaserve.settings.serve import Serve
+from ocaserve.settings.signing import Signing
 
 
 class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -21,7 +23,9 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     serve: Serve = msgspec.field(default_factory=Serve)
     health: HealthSettings = msgspec.field(default_factory=HealthSettings)
     ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
+    signing: Signing = msgspec.field(default_factory=lambda: Signing(required=False))
     control: Control = msgspec.field(default_factory=Control)
+    bgp: Bgp = msgspec.field(default_factory=Bgp)
     store: list[StoreSettings]
 
 
