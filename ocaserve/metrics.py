@@ -65,6 +65,10 @@ class CounterMap:
     def _row(self, slot: int) -> memoryview:
         return self._values[slot * self._width : (slot + 1) * self._width]
 
+    def gauges_of(self, slot: int) -> dict[str, int]:
+        """Each gauge of one slot."""
+        return dict(zip(self.gauges, self._row(slot)[len(self.counters) :].tolist(), strict=True))
+
     def totals(self) -> dict[str, int]:
         """Each name's sum over all slots."""
         words = self._values.tolist()

@@ -11,6 +11,8 @@ import click
 from ocaserve import __version__
 from ocaserve.cli.demo import demo
 from ocaserve.cli.doctor import doctor
+from ocaserve.cli.inventory import inventory
+from ocaserve.cli.ledger import ledger
 from ocaserve.cli.serve import check, serve
 from ocaserve.cli.sign import sign
 
@@ -21,5 +23,5 @@ def main() -> None:
     """Serve video from this machine's disks: byte ranges from disk to socket."""
 
 
-for _command in (serve, check, demo, sign, doctor):
+for _command in (serve, check, demo, sign, doctor, inventory, ledger):
     main.add_command(_command)

@@ -6,11 +6,16 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from ocaserve.control.handlers import status
+from ocaserve.control.handlers import health, inventory, ledger, status
 from ocaserve.control.routing import ROUTES, limit_requests, tell_problems
 from ocaserve.control.state import STATE, ControlState
 
-AREAS: tuple[Callable[[web.Application], None], ...] = (status.register,)
+AREAS: tuple[Callable[[web.Application], None], ...] = (
+    status.register,
+    health.register,
+    ledger.register,
+    inventory.register,
+)
 
 
 def build_app(state: ControlState) -> web.Application:

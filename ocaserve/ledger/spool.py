@@ -104,6 +104,14 @@ class SpoolWriter:
             self._descriptor = None
 
 
+def count_spools(folder: Path) -> int:
+    """How many there are, of all workers."""
+    try:
+        return sum(name.endswith(SUFFIX) for name in os.listdir(folder))
+    except FileNotFoundError:
+        return 0
+
+
 class SpoolPart(NamedTuple):
     """Records of a spool from where it was read last. `stop`: where to go on.
 

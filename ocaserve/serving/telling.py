@@ -6,6 +6,7 @@ lost. When it cannot write, the bytes are told the next time.
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from asyncio import AbstractEventLoop
@@ -13,14 +14,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from ocaserve.ledger.spool import SpoolWriter
+from ocaserve.ledger.spool import SpoolWriter, count_spools
 from ocaserve.ledger.tallies import Tallies
 from ocaserve.serving.pool import IoPool
 
 _log = logging.getLogger(__name__)
 
 _SPOOL_BYTES = 1 << 20  # then another is begun, and the first can be removed when it is read
-_MOST_SPOOLED = 64  # files that nobody has read; then tallies wait in memory for their reader
+_MOST_SPOOLED = 512  # files of all workers that nobody has read; then tallies wait in memory
 
 
 class Delivering(Protocol):
@@ -64,12 +65,10 @@ class Teller:
             _log.error("ledger: %d bytes are not in it: %s", sum(taken.values()), error.strerror)
 
     def _write(self, at: int, taken: dict[str, int]) -> None:
-        if self._writer.is_full and self._count_spools() >= _MOST_SPOOLED:
-            raise OSError(0, "nobody reads what is told")
+        """Raises OSError, also when nobody reads what was told: then it waits here."""
+        if self._writer.is_full and count_spools(self._folder) >= _MOST_SPOOLED:
+            raise OSError(errno.EAGAIN, "nobody reads what workers tell")
         self._writer.append(at, taken)
-
-    def _count_spools(self) -> int:
-        return sum(1 for _ in self._folder.iterdir())
 
     def _written(self, taken: dict[str, int], outcome: object) -> None:
         """Report the first failure of a row of them."""
