@@ -138,8 +138,8 @@ class Collector:
     ) -> Summary:
         """What was sent in [since, until), by the periods that begin in it, open ones too.
 
-        top: how many networks to tell. within: only networks in this one. Where periods of five
-        minutes are no longer kept, sums are of hours, and rates leave that time out.
+        top: how many networks to tell. within: only networks that overlap this one. Where periods
+        of five minutes are no longer kept, sums are of hours, and rates leave that time out.
         """
         archive = self._archive or Archive(self._folder, self._settings)
         running = self._open_periods(since, until)
@@ -198,7 +198,7 @@ def _sample(periods: Iterable[Period], names: list[str]) -> dict[str, list[int]]
 
 
 def _within(periods: Iterable[Period], wanted: str | None) -> Iterator[Period]:
-    """The periods with only those networks that lie in `wanted`."""
+    """The periods with only those networks that lie in `wanted`, or in which it lies."""
     if wanted is None:
         yield from periods
         return
@@ -208,17 +208,17 @@ def _within(periods: Iterable[Period], wanted: str | None) -> Iterator[Period]:
         sent = {}
         for network, count in period.sent.items():
             if network not in known:
-                known[network] = _lies_in(network, outer)
+                known[network] = _overlaps(network, outer)
             if known[network]:
                 sent[network] = count
         yield Period(period.start, period.seconds, sent)
 
 
-def _lies_in(name: str, outer: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+def _overlaps(name: str, outer: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
     try:
         inner = ipaddress.ip_network(name)
     except ValueError:  # local, other
         return False
     if isinstance(inner, ipaddress.IPv4Network):
-        return isinstance(outer, ipaddress.IPv4Network) and inner.subnet_of(outer)
-    return isinstance(outer, ipaddress.IPv6Network) and inner.subnet_of(outer)
+        return isinstance(outer, ipaddress.IPv4Network) and inner.overlaps(outer)
+    return isinstance(outer, ipaddress.IPv6Network) and inner.overlaps(outer)
