@@ -82,4 +82,10 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     control = msgspec.structs.replace(
         settings.control, **{name: str(folder / given) for name, given in paths.items()}
     )
-    return msgspec.structs.replace(settings, store=stores, serve=serve, control=control)
+    appliance = settings.appliance
+    if appliance.state_directory:
+        state = str(folder / appliance.state_directory)
+        appliance = msgspec.structs.replace(appliance, state_directory=state)
+    return msgspec.structs.replace(
+        settings, store=stores, serve=serve, control=control, appliance=appliance
+    )

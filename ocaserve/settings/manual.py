@@ -7,6 +7,7 @@ from msgspec import Struct
 from ocaserve.schema import describe_table
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.control import Control, Tokens
+from ocaserve.settings.drain import Drain
 from ocaserve.settings.serve import Limits, Serve
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
@@ -15,6 +16,7 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[serve.limits]", Limits),
     ("[control]", Control),
     ("[control.tokens]", Tokens),
+    ("[drain]", Drain),
     ("[[store]]", StoreSettings),
 )
 

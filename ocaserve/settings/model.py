@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.control import Control
+from ocaserve.settings.drain import Drain
 from ocaserve.settings.serve import Serve
 
 
@@ -18,6 +19,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     appliance: Appliance = msgspec.field(default_factory=Appliance)
     serve: Serve = msgspec.field(default_factory=Serve)
     control: Control = msgspec.field(default_factory=Control)
+    drain: Drain = msgspec.field(default_factory=Drain)
     store: list[StoreSettings]
 
 
