@@ -6,11 +6,18 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from ocaserve.control.handlers import status
+from ocaserve.control import metrics, openapi
+from ocaserve.control.handlers import operations, status, views
 from ocaserve.control.routing import ROUTES, limit_requests, tell_problems
 from ocaserve.control.state import STATE, ControlState
 
-AREAS: tuple[Callable[[web.Application], None], ...] = (status.register,)
+AREAS: tuple[Callable[[web.Application], None], ...] = (
+    status.register,
+    operations.register,
+    views.register,
+    metrics.register,
+    openapi.register,
+)
 
 
 def build_app(state: ControlState) -> web.Application:
