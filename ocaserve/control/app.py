@@ -6,15 +6,20 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from ocaserve.control.handlers import health, inventory, ledger, status
+from ocaserve.control import metrics, openapi
+from ocaserve.control.handlers import health, inventory, ledger, operations, status, views
 from ocaserve.control.routing import ROUTES, limit_requests, tell_problems
 from ocaserve.control.state import STATE, ControlState
 
 AREAS: tuple[Callable[[web.Application], None], ...] = (
     status.register,
+    operations.register,
+    views.register,
+    metrics.register,
     health.register,
     ledger.register,
     inventory.register,
+    openapi.register,
 )
 
 

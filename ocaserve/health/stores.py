@@ -51,6 +51,8 @@ def look_at(path: str) -> StoreFacts:
             read_from_disk(sample)
     except OSError as error:
         return StoreFacts(path, failure=error.strerror or str(error))
+    if room.f_flag & os.ST_RDONLY:  # full on purpose
+        return StoreFacts(path)
     return StoreFacts(path, room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize)
 
 
@@ -168,7 +170,7 @@ def store_problems(facts: StoreFacts, settings: HealthSettings) -> list[Problem]
         return [Problem(stall.of_high(facts.waited_s), f"{path} stall", reason)]
     if facts.failure:
         return [Problem(Level.ERROR, path, f"{path} cannot be read: {facts.failure}")]
-    if not facts.total:
+    if not facts.total:  # read-only, or of no size
         return []
     share = facts.free / facts.total
     room = Thresholds(settings.store_free_warning, settings.store_free_error)

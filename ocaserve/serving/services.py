@@ -48,6 +48,18 @@ class Clock:
 
 
 @dataclass(slots=True)
+class Duty:
+    """What the control process says of the whole appliance; until it does, that it serves.
+
+    turns_away: a drain is past its deadline, and new requests are refused.
+    """
+
+    word: bytes = b"serving"
+    is_fit: bool = True
+    turns_away: bool = False
+
+
+@dataclass(slots=True)
 class Services:
     """One worker's means. `counts` is its slot of the shared map."""
 
@@ -72,6 +84,7 @@ class Services:
     on_store_error: Callable[[OSError], None]
     speedtest: OpenFile | None = None  # its content, if it is offered
     draining: bool = False
+    duty: Duty = field(default_factory=Duty)
     drain_idle_s: float = field(default=1.0)
 
 

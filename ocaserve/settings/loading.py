@@ -102,7 +102,11 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     ledger = settings.ledger
     if ledger.directory:
         ledger = msgspec.structs.replace(ledger, directory=str(folder / ledger.directory))
+    appliance = settings.appliance
+    if appliance.state_directory:
+        state = str(folder / appliance.state_directory)
+        appliance = msgspec.structs.replace(appliance, state_directory=state)
     return msgspec.structs.replace(
         settings, store=stores, serve=serve, signing=signing, control=control, bgp=bgp,
-        ledger=ledger,
+        ledger=ledger, appliance=appliance,
     )  # fmt: skip

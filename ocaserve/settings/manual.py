@@ -8,6 +8,7 @@ from ocaserve.schema import describe_table
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.bgp import Bgp, NeighborSettings
 from ocaserve.settings.control import Control, Tokens
+from ocaserve.settings.drain import Drain
 from ocaserve.settings.health import HealthSettings
 from ocaserve.settings.ledger import LedgerSettings
 from ocaserve.settings.serve import Limits, Serve
@@ -23,6 +24,7 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[ledger]", LedgerSettings),
     ("[bgp]", Bgp),
     ("[[bgp.neighbor]]", NeighborSettings),
+    ("[drain]", Drain),
     ("[[store]]", StoreSettings),
     ("[signing]", Signing),
 )

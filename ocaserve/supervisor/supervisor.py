@@ -29,7 +29,7 @@ from ocaserve.lifecycle import (
 )
 from ocaserve.metrics import CounterMap, CounterSlot
 from ocaserve.notify import Notifier
-from ocaserve.runtime import make_runtime_folder, remove_runtime_folder
+from ocaserve.runtime import find_state_folder, make_runtime_folder, remove_runtime_folder
 from ocaserve.settings import Settings
 from ocaserve.sockets import (
     Listeners,
@@ -74,8 +74,9 @@ class Supervisor:
     """Runs the appliance until it is told to stop.
 
     run_worker: what a forked child does. services: processes beside the workers, in the order in
-    which they end when the workers have. load: reads the settings again, for HUP. arguments: the
-    command line, for USR2. ready_fd: a pipe that gets one line of JSON when all workers serve.
+    which they end when the workers have. labels: those that settings need of each family of
+    counters. load: reads the settings again, for HUP. arguments: the command line, for USR2.
+    ready_fd: a pipe that gets one line of JSON when all workers serve.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Supervisor:
         *,
         names: tuple[Sequence[str], Sequence[str]],
         services: Sequence[Service] = (),
+        labels: Callable[[Settings], Mapping[str, Sequence[str]]] = lambda _: {},
         load: Callable[[], Settings],
         arguments: Sequence[str] = (),
         ready_fd: int | None = None,
@@ -116,6 +118,8 @@ class Supervisor:
         self._failure: str | None = None
         self._upgrade = Upgrade(self._reactor, arguments, self._timing.upgrade_s, self._hand_over)
         self._kinds = tuple(services)
+        self._labels = labels
+        self._assign_labels(settings)
         self._services = Services(
             services,
             self._reactor,
@@ -133,7 +137,7 @@ class Supervisor:
     def run(self) -> None:
         """Bring the appliance into service; return when it has stopped. Raises OcaserveError."""
         _raise_descriptor_limit()
-        self._services.notes = take_notes(os.environ)
+        self._services.notes, self._worker_orders = take_notes(os.environ)
         self._is_takeover = self._open_first_listeners()
         self._folder = make_runtime_folder(os.environ)
         try:
@@ -142,6 +146,10 @@ class Supervisor:
             remove_runtime_folder(self._folder)
         if self._failure is not None:
             raise StartError(self._failure)
+
+    def _assign_labels(self, settings: Settings) -> None:
+        for family, labels in self._labels(settings).items():
+            self._counters.assign(family, labels)
 
     def _live(self) -> None:
         self._reactor.hear(
@@ -250,7 +258,8 @@ class Supervisor:
         settings = self._settings
         if not settings.ledger.is_kept or not settings.control.listen:
             return None
-        return ledger_folder(settings.ledger, self._folder, os.environ)
+        state = find_state_folder(settings.appliance.state_directory, os.environ)
+        return ledger_folder(settings.ledger, state, self._folder)
 
     def _start_worker(self, place: int) -> None:
         slot = self._counters.maybe_take_slot()
@@ -473,6 +482,7 @@ class Supervisor:
             self._end_reload_with("refused", faults)
             return
         _log.info("reloading")
+        self._assign_labels(settings)
         self._end_reload_with("running")
         before = Fallback(
             self._generation, self._settings, self._listeners, self._service_listeners
@@ -549,7 +559,8 @@ class Supervisor:
         if busy:
             _log.warning("upgrade ignored while %s", busy[0])
             return
-        self._upgrade.start(self._all_listeners(), self._lent, self._services.notes)
+        notes = {"services": self._services.notes, "workers": self._worker_orders}
+        self._upgrade.start(self._all_listeners(), self._lent, notes)
 
     def _hand_over(self, pid: int) -> None:
         """A new version serves: what runs here ends in its own time."""
