@@ -84,6 +84,11 @@ RULES = [
         for name in ("rib", "filters", "report", "changes", "lookup")
     ),
     *(
+        pytest.param(Rule(f"ocaserve.health.{name}", ACTING), id=f"health.{name}")
+        for name in ("model", "hysteresis", "judging", "host_components", "capacity", "workers")
+    ),
+    pytest.param(Rule("ocaserve.host.reading", (*OURS, *ACTING)), id="host.reading"),
+    *(
         pytest.param(Rule(f"ocaserve.fill.{name}", (*OURS, *ACTING), DECIDING_FILL), id=name)
         for name in ("manifest", "window", "planner")
     ),
