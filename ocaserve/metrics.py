@@ -20,6 +20,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 _WORD_BYTES = 8
 
@@ -33,6 +34,7 @@ class CounterSlot:
 
     values: memoryview
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    ledger: Path | None = None  # the folder of what was sent to whom, where that is kept
 
 
 class CounterMap:

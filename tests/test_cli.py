@@ -30,7 +30,7 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
-@pytest.mark.parametrize("command", [(), ("serve",), ("check",), ("demo",)])
+@pytest.mark.parametrize("command", [(), ("serve",), ("check",), ("demo",), ("doctor",)])
 def test_help(command: tuple[str, ...], option: str) -> None:
     """Each command explains itself."""
     result = run(*command, option)

@@ -10,8 +10,12 @@ import click
 
 from ocaserve import __version__
 from ocaserve.cli.demo import demo
+from ocaserve.cli.doctor import doctor
+from ocaserve.cli.inventory import inventory
+from ocaserve.cli.ledger import ledger
 from ocaserve.cli.operate import drain, enable, reload, status
 from ocaserve.cli.serve import check, serve
+from ocaserve.cli.sign import sign
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,5 +24,7 @@ def main() -> None:
     """Serve video from this machine's disks: byte ranges from disk to socket."""
 
 
-for _command in (serve, check, demo, status, drain, enable, reload):
+for _command in (
+    serve, check, demo, status, drain, enable, reload, sign, doctor, inventory, ledger,
+):  # fmt: skip
     main.add_command(_command)

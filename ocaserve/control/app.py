@@ -7,7 +7,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from ocaserve.control import metrics, openapi
-from ocaserve.control.handlers import operations, status, views
+from ocaserve.control.handlers import health, inventory, ledger, operations, status, views
 from ocaserve.control.routing import ROUTES, limit_requests, tell_problems
 from ocaserve.control.state import STATE, ControlState
 
@@ -15,6 +15,9 @@ AREAS: tuple[Callable[[web.Application], None], ...] = (
     status.register,
     operations.register,
     views.register,
+    health.register,
+    ledger.register,
+    inventory.register,
     metrics.register,
     openapi.register,
 )

@@ -48,8 +48,9 @@ _CURRENT_TICKS = 4  # a second: what was compared longer ago is not used
 _CHECK_TICKS = 2  # files in use are compared again when the last comparison is this old
 _RECOVERY_TICKS = 8  # a failed store is tried again every two seconds
 _LOOKUP_THREADS = 2  # apart from the threads that read, which may all be waiting for the disk
-_FORGET_TICKS = 8  # pages go this long after a response ends: until then the socket may hold them
-_FORGET_ATTEMPTS = 3  # the kernel frees what a socket held when it gets round to it
+_FORGET_AFTER_TICKS = (8, 16, 24, 48, 96)
+"""When pages go after a response has ended: until the kernel gets round to freeing what the socket
+held, which a busy machine may put off for long, the advice does nothing."""
 
 _ABSENT = frozenset(
     {
@@ -261,16 +262,31 @@ class Catalogue:
         file.used = self.tick
         return file
 
+    def get_key(self, key: bytes, target: bytes | None = None) -> OpenFile | None:
+        """The same for a key. target: what `get` shall know it by from now on, if anything."""
+        file = self._by_key.get(key)
+        if file is None or self.tick - file.checked >= _CURRENT_TICKS:
+            return None
+        file.used = self.tick
+        if target is not None:
+            self._remember_target(target, file)
+        return file
+
     # -- looking up ------------------------------------------------------------------------------
 
     def find(
-        self, target: bytes, key: bytes, done: Callable[[OpenFile | OSError | None], None]
+        self,
+        target: bytes | None,
+        key: bytes,
+        done: Callable[[OpenFile | OSError | None], None],
     ) -> None:
         """Find the object; `done` gets the file, None if there is none, or why it can't be had.
 
-        `done` is called from the event loop, never before `find` returns.
+        target: what `get` shall know the object by from now on, if anything. `done` is called from
+        the event loop, never before `find` returns.
         """
-        done = partial(self._remember_target, target, done)
+        if target is not None:
+            done = partial(self._remember_found, target, done)
         lookup = self._lookups.get(key)
         if lookup is not None:
             lookup.waiters.append(done)
@@ -286,16 +302,19 @@ class Catalogue:
         else:
             self._loop.call_soon(self._resolve, key, None)
 
-    def _remember_target(
+    def _remember_target(self, target: bytes, file: OpenFile) -> None:
+        if len(self._by_target) >= 4 * self._most:  # many spellings of the same few keys
+            self._by_target.clear()
+        self._by_target[target] = file
+
+    def _remember_found(
         self,
         target: bytes,
         done: Callable[[OpenFile | OSError | None], None],
         found: OpenFile | OSError | None,
     ) -> None:
         if isinstance(found, OpenFile) and not found.dropped:
-            if len(self._by_target) >= 4 * self._most:  # many spellings of the same few keys
-                self._by_target.clear()
-            self._by_target[target] = found
+            self._remember_target(target, found)
         done(found)
 
     def _compared(self, file: OpenFile, same: object) -> None:
@@ -483,8 +502,8 @@ class Catalogue:
                 self._keep_pages(file)
                 return
             file.seen.update(windows)
-        for attempt in range(1, _FORGET_ATTEMPTS + 1):
-            self._to_forget.append((self.tick + attempt * _FORGET_TICKS, file, start, stop))
+        for ticks in _FORGET_AFTER_TICKS:
+            self._to_forget.append((self.tick + ticks, file, start, stop))
             file.refs += 1
 
     def _keep_pages(self, file: OpenFile) -> None:

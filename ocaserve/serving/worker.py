@@ -11,6 +11,7 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -19,7 +20,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from ocaserve.ledger.networks import Networks
+from ocaserve.ledger.places import spool_folder
+from ocaserve.ledger.tallies import Tallies
 from ocaserve.metrics import CounterSlot
+from ocaserve.protocol.admission import Admission
 from ocaserve.protocol.exchange import State
 from ocaserve.protocol.head import HeadParser
 from ocaserve.protocol.planning import ResponsePolicy, plan_refusal
@@ -42,7 +47,11 @@ from ocaserve.serving.listener import Acceptor
 from ocaserve.serving.readiness import system_readiness
 from ocaserve.serving.sending import system_sender
 from ocaserve.serving.services import Clock, Duty, Services, entry_formatter
+from ocaserve.serving.speedtest import open_speedtest
+from ocaserve.serving.telling import Teller
 from ocaserve.settings import Settings
+from ocaserve.settings.ledger import LedgerSettings
+from ocaserve.signing import policy_of
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +101,11 @@ def _new_loop(choice: str) -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 
+def _make_tallies(settings: LedgerSettings) -> Tallies:
+    networks = Networks(settings.prefix_v4, settings.prefix_v6)
+    return Tallies(networks, settings.networks if settings.is_kept else 0)
+
+
 class Worker:
     """The parts of a worker, put together."""
 
@@ -137,12 +151,14 @@ class Worker:
             limits=limits,
             policy=policy,
             parser=HeadParser(limits.head_bytes, limits.header_count, limits.target_bytes),
+            admission=Admission(has_speedtest=serve.speedtest, signing=policy_of(settings.signing)),
             catalogue=catalogue,
             sender=system_sender(),
             readiness=system_readiness(loop),
             wheel=DeadlineWheel(),
             clock=Clock(serve.access_log_format),
             counts=slot.values,
+            tallies=_make_tallies(settings.ledger),
             log=log,
             format_entry=entry_formatter(serve.access_log_format),
             step_bytes=serve.step_bytes,
@@ -150,7 +166,12 @@ class Worker:
             boundary=secrets.token_hex(16).encode(),
             on_close=self._connection_closed,
             on_store_error=self._exhausted,
+            speedtest=open_speedtest(loop, policy) if serve.speedtest else None,
         )
+        self._teller: Teller | None = None
+        if slot.ledger is not None:
+            life = f"{name.replace(' ', '-')}-{os.getpid()}-{time.time_ns():x}"
+            self._teller = Teller(loop, self._services.tallies, spool_folder(slot.ledger), life)
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -169,6 +190,8 @@ class Worker:
         """The loop has stopped: write the last lines."""
         if self._services.log is not None:
             self._services.log.flush_now()
+        if self._teller is not None:
+            self._teller.tell_now()
 
     def _tell(self, fact: str) -> None:
         try:
@@ -251,6 +274,8 @@ class Worker:
             self._tell("beat")
             if services.log is not None:
                 services.log.flush()
+            if self._teller is not None:
+                self._teller.tell(self._connections)
 
     def _show_gauges(self, lag: float) -> None:
         counts = self._counts

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ocaserve.addresses import parse_address
 from ocaserve.errors import SettingsError
+from ocaserve.settings.bgp import find_bgp_faults
 from ocaserve.settings.control import Control, read_tokens
 from ocaserve.settings.model import Settings
+from ocaserve.settings.signing import find_signing_faults
 
 
 def find_contradictions(settings: Settings) -> Iterator[str]:
@@ -23,9 +25,14 @@ def find_contradictions(settings: Settings) -> Iterator[str]:
     state = settings.appliance.state_directory
     if state and not os.access(state, os.W_OK | os.X_OK):
         yield f"appliance.state_directory = {state!r}: must be a directory that can be written"
+    yield from find_signing_faults(settings.signing)
+    yield from find_bgp_faults(settings.bgp)
     log = settings.serve.access_log
     if log not in ("-", "off") and not Path(log).parent.is_dir():
         yield f"serve.access_log = {log!r}: must be in a directory that exists"
+    directory = settings.ledger.directory
+    if directory and not Path(directory).parent.is_dir():
+        yield f"ledger.directory = {directory!r}: must be in a directory that exists"
 
 
 def _find_listen_faults(tables: Mapping[str, Sequence[str]]) -> Iterator[str]:

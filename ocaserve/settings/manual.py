@@ -6,9 +6,13 @@ from msgspec import Struct
 
 from ocaserve.schema import describe_table
 from ocaserve.settings.appliance import Appliance, StoreSettings
+from ocaserve.settings.bgp import Bgp, NeighborSettings
 from ocaserve.settings.control import Control, Tokens
 from ocaserve.settings.drain import Drain
+from ocaserve.settings.health import HealthSettings
+from ocaserve.settings.ledger import LedgerSettings
 from ocaserve.settings.serve import Limits, Serve
+from ocaserve.settings.signing import Signing
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[appliance]", Appliance),
@@ -17,7 +21,12 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[control]", Control),
     ("[control.tokens]", Tokens),
     ("[drain]", Drain),
+    ("[health]", HealthSettings),
+    ("[ledger]", LedgerSettings),
+    ("[bgp]", Bgp),
+    ("[[bgp.neighbor]]", NeighborSettings),
     ("[[store]]", StoreSettings),
+    ("[signing]", Signing),
 )
 
 

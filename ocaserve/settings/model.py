@@ -8,9 +8,13 @@ import msgspec
 from msgspec import Struct
 
 from ocaserve.settings.appliance import Appliance, StoreSettings
+from ocaserve.settings.bgp import Bgp
 from ocaserve.settings.control import Control
 from ocaserve.settings.drain import Drain
+from ocaserve.settings.health import HealthSettings
+from ocaserve.settings.ledger import LedgerSettings
 from ocaserve.settings.serve import Serve
+from ocaserve.settings.signing import Signing
 
 
 class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -18,8 +22,12 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     appliance: Appliance = msgspec.field(default_factory=Appliance)
     serve: Serve = msgspec.field(default_factory=Serve)
+    health: HealthSettings = msgspec.field(default_factory=HealthSettings)
+    ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
+    signing: Signing = msgspec.field(default_factory=lambda: Signing(required=False))
     control: Control = msgspec.field(default_factory=Control)
     drain: Drain = msgspec.field(default_factory=Drain)
+    bgp: Bgp = msgspec.field(default_factory=Bgp)
     store: list[StoreSettings]
 
 

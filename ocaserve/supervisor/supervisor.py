@@ -11,10 +11,13 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ocaserve.addresses import Address
 from ocaserve.errors import ListenError, OcaserveError, SettingsError, StartError
+from ocaserve.ledger.places import ledger_folder
 from ocaserve.lifecycle import (
     ENDING,
     PHASES,
@@ -250,6 +253,13 @@ class Supervisor:
         elif plan.is_settled and self._is_reloading:
             self._end_reload()
 
+    def _ledger_folder(self) -> Path | None:
+        """Where workers tell what they have sent; nowhere without a control process to read it."""
+        settings = self._settings
+        if not settings.ledger.is_kept or not settings.control.listen:
+            return None
+        return ledger_folder(settings.ledger, self._folder, os.environ)
+
     def _start_worker(self, place: int) -> None:
         slot = self._counters.maybe_take_slot()
         if slot is None:
@@ -258,7 +268,7 @@ class Supervisor:
         sockets = [sock for group in self._listeners.values() for sock in group]
 
         def run(channel: socket.socket) -> int:
-            row = self._counters.slot(slot)
+            row = replace(self._counters.slot(slot), ledger=self._ledger_folder())
             return self._run_worker(self._settings, sockets, row, channel, f"worker {place}")
 
         pid, channel = fork_child(

@@ -282,7 +282,7 @@ async def test_what_becomes_of_pages_read_from_disk(
     for _ in range(reads):
         os.pread(file.descriptor, 300_000, 0)
         bench.catalogue.read_from_disk(file, 0, 300_000, policy)
-        await bench.tick(module._FORGET_ATTEMPTS * module._FORGET_TICKS + 1)
+        await bench.tick(module._FORGET_AFTER_TICKS[-1] + 1)
         last = file.residency is not None and file.residency.is_resident(
             0, 300_000, bench.catalogue.tick + 1000
         )

@@ -1,0 +1,116 @@
+"""What was delivered to which client network."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from datetime import datetime
+from functools import partial
+from typing import Annotated
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from ocaserve.control.bookkeeping import LEDGER, start_bookkeeping
+from ocaserve.control.problems import Problem
+from ocaserve.control.routing import Call, Route, add_routes
+from ocaserve.control.schemas import as_time
+from ocaserve.ledger.summary import NetworkSum, Summary, as_csv
+
+_DAY_S = 86_400
+_Time = Annotated[datetime, Meta(tz=True)]
+
+
+class LedgerQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`since`: a day ago without it; `until`: now. `network`: only what lies in it."""
+
+    since: _Time | None = None
+    until: _Time | None = None
+    top: Annotated[int, Meta(ge=0, le=100_000)] = 20
+    network: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class LedgerShown(Struct, frozen=True, kw_only=True):
+    """Sums of the periods that begin in [since, until).
+
+    Bytes are of bodies, as sockets took them. Rates are of `periods` of five minutes; the 95th
+    percentile counts those without traffic too. `networks` has the top ones of `networks_seen`.
+    """
+
+    since: datetime
+    until: datetime
+    periods: int
+    total: NetworkSum
+    networks_seen: int
+    networks: list[NetworkSum]
+
+
+async def show_ledger(call: Call) -> LedgerShown:
+    summary = await _summarize(call)
+    return LedgerShown(
+        since=as_time(summary.since),
+        until=as_time(summary.until),
+        periods=summary.periods,
+        total=summary.total,
+        networks_seen=summary.networks_seen,
+        networks=summary.networks,
+    )
+
+
+async def show_ledger_as_csv(call: Call) -> web.Response:
+    return web.Response(text=as_csv(await _summarize(call)), content_type="text/csv")
+
+
+async def _summarize(call: Call) -> Summary:
+    collector = call.request.app.get(LEDGER)
+    if collector is None:
+        raise Problem(404, "no ledger is kept: see ledger.is_kept")
+    query: LedgerQuery = call.query
+    until = time.time() if query.until is None else query.until.timestamp()
+    since = until - _DAY_S if query.since is None else query.since.timestamp()
+    if since >= until:
+        raise Problem(400, "the query: since must be before until")
+    work = partial(
+        collector.summarize, since, until, top=query.top, within=_read_network(query.network)
+    )
+    return await asyncio.get_running_loop().run_in_executor(None, work)
+
+
+def _read_network(given: str | None) -> str | None:
+    if given is None:
+        return None
+    try:
+        return str(ipaddress.ip_network(given, strict=False))
+    except ValueError:
+        raise Problem(
+            400, 'the query: network must be an address or a network such as "192.0.2.0/24"'
+        ) from None
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/ledger",
+        show_ledger,
+        "Bytes delivered, by client network",
+        LedgerShown,
+        query=LedgerQuery,
+        refuses=(404,),
+    ),
+    Route(
+        "GET",
+        "/v1/ledger.csv",
+        show_ledger_as_csv,
+        "The same for a spreadsheet",
+        "a row for each network, then one for all",
+        query=LedgerQuery,
+        media="text/csv",
+        refuses=(404,),
+    ),
+)
+
+
+def register(app: web.Application) -> None:
+    start_bookkeeping(app)
+    add_routes(app, ROUTES)

@@ -1,0 +1,224 @@
+"""Reading the spools, closing periods, and answering what was sent.
+
+One process at a time writes into a ledger: it holds a lock on it. During an upgrade two versions of
+control may run for a moment; the younger waits.
+
+All methods of `Collector` may wait for the disk and belong into a thread, one at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from time import monotonic, time
+
+from ocaserve.ledger.archive import Archive
+from ocaserve.ledger.book import HOUR_S, PERIOD_S, Book, Period
+from ocaserve.ledger.places import spool_folder
+from ocaserve.ledger.spool import SUFFIX, read_spool
+from ocaserve.ledger.summary import NetworkSum, Summary, add_networks, find_top, measure
+from ocaserve.settings.ledger import LedgerSettings
+
+_log = logging.getLogger(__name__)
+
+COMMIT_S = 10.0  # what can be lost when the power goes; each commit waits for the disk
+_REMOVE_OLD_S = 600.0
+TOTAL = "total"
+
+
+class Collector:
+    """Keeps the ledger below `folder`."""
+
+    def __init__(
+        self, folder: Path, settings: LedgerSettings, wall: Callable[[], float] = time
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._wall = wall
+        self._lock: int | None = None
+        self._archive: Archive | None = None
+        self._book = Book()
+        self._done: set[str] = set()  # spools that are read to their end, but not yet committed so
+        self._committed_at = float("-inf")
+        self._removed_at = float("-inf")
+        self._reading = threading.Lock()  # the book may be looked at from other threads
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the ledger is ours to write."""
+        return self._lock is not None
+
+    def collect(self) -> None:
+        """Once a second: read what workers have told; close and commit what is due."""
+        if self._archive is None and not self._open():
+            return
+        assert self._archive is not None
+        with self._reading:
+            self._read_spools()
+        now = monotonic()
+        if self._close_due(self._archive) or now - self._committed_at >= COMMIT_S:
+            self.commit()
+        if now - self._removed_at >= _REMOVE_OLD_S:
+            self._removed_at = now
+            self._archive.close_hours(int(self._wall()))
+            self._archive.remove_old(self._wall())
+
+    def _open(self) -> bool:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        archive = Archive(self._folder, self._settings)
+        with self._reading:
+            self._book = archive.load_book()
+        self._lock, self._archive = lock, archive
+        return True
+
+    def _read_spools(self) -> None:
+        files = {file.name: file for file in self._spools()}
+        for name, file in sorted(files.items()):
+            if name in self._done:
+                continue
+            start = self._book.read_to.get(name, 0)
+            part = read_spool(file, start)
+            if part.stop != start:
+                self._book.add(name, part.stop, part.records, self._settings.networks)
+            if part.is_complete:
+                self._done.add(name)
+        self._book.forget(self._book.read_to.keys() - files.keys())
+
+    def _spools(self) -> Iterable[Path]:
+        try:
+            entries = list(os.scandir(spool_folder(self._folder)))
+        except FileNotFoundError:  # no worker has told anything yet
+            return ()
+        return [Path(entry.path) for entry in entries if entry.name.endswith(SUFFIX)]
+
+    def _close_due(self, archive: Archive) -> bool:
+        due = list(self._book.due(self._wall()))
+        for period in due:
+            archive.close(period)
+            with self._reading:
+                self._book.close(period)
+        return bool(due)
+
+    def commit(self) -> None:
+        """Write the book down; then the spools that are wholly in it can go."""
+        if self._archive is None:
+            return
+        self._archive.commit(self._book)
+        self._committed_at = monotonic()
+        for name in self._done:
+            (spool_folder(self._folder) / name).unlink(missing_ok=True)
+        self._done.clear()
+
+    def close(self) -> None:
+        """The last reading and the last commit."""
+        try:
+            self.collect()
+            self.commit()
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = self._archive = None
+
+    # -- answers ---------------------------------------------------------------------------------
+
+    def summarize(
+        self, since: float, until: float, *, top: int, within: str | None = None
+    ) -> Summary:
+        """What was sent in [since, until), by the periods that begin in it, open ones too.
+
+        top: how many networks to tell. within: only networks that overlap this one. Where periods
+        of five minutes are no longer kept, sums are of hours, and rates leave that time out.
+        """
+        archive = self._archive or Archive(self._folder, self._settings)
+        running = self._open_periods(since, until)
+        # A period that is being closed may be in both places; the open one is never the lesser.
+        besides = {period.start for period in running}
+        kept = [start for start in archive.starts(PERIOD_S) if start not in besides]
+        fine_from = min([*kept, *besides], default=int(until))
+
+        def closed() -> Iterator[Period]:
+            fine = archive.periods(PERIOD_S, since, until)
+            return _within((period for period in fine if period.start not in besides), within)
+
+        hours = archive.periods(HOUR_S, since, min(until, fine_from - HOUR_S + 1))
+        sums = add_networks(chain(_within(hours, within), closed(), _within(running, within)))
+        names = find_top(sums, top)
+        samples = _sample(closed(), names)
+        count = _count_periods(max(since, fine_from), min([until, *besides]))
+        total = sum(sums.values())
+
+        def measured(name: str, sent: int) -> NetworkSum:
+            return measure(name, sent, samples[name], PERIOD_S, count, total)
+
+        return Summary(
+            since=since,
+            until=until,
+            periods=count,
+            total=measured(TOTAL, total),
+            networks=[measured(name, sums[name]) for name in names],
+            networks_seen=len(sums),
+        )
+
+    def _open_periods(self, since: float, until: float) -> list[Period]:
+        """Copies, as the book goes on meanwhile."""
+        with self._reading:
+            return [
+                Period(period.start, period.seconds, dict(period.sent))
+                for period in self._book.open.values()
+                if since <= period.start < until
+            ]
+
+
+def _count_periods(since: float, until: float) -> int:
+    """How many periods of five minutes begin in [since, until)."""
+    return max(0, -int(-until // PERIOD_S) + int(-since // PERIOD_S))
+
+
+def _sample(periods: Iterable[Period], names: list[str]) -> dict[str, list[int]]:
+    """The bytes of each period, in all and of the networks named, where there were any."""
+    samples: dict[str, list[int]] = {name: [] for name in (*names, TOTAL)}
+    for period in periods:
+        samples[TOTAL].append(period.total)
+        for name in names:
+            if sent := period.sent.get(name):
+                samples[name].append(sent)
+    return samples
+
+
+def _within(periods: Iterable[Period], wanted: str | None) -> Iterator[Period]:
+    """The periods with only those networks that lie in `wanted`, or in which it lies."""
+    if wanted is None:
+        yield from periods
+        return
+    outer = ipaddress.ip_network(wanted, strict=False)
+    known: dict[str, bool] = {}
+    for period in periods:
+        sent = {}
+        for network, count in period.sent.items():
+            if network not in known:
+                known[network] = _overlaps(network, outer)
+            if known[network]:
+                sent[network] = count
+        yield Period(period.start, period.seconds, sent)
+
+
+def _overlaps(name: str, outer: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    try:
+        inner = ipaddress.ip_network(name)
+    except ValueError:  # local, other
+        return False
+    if isinstance(inner, ipaddress.IPv4Network):
+        return isinstance(outer, ipaddress.IPv4Network) and inner.overlaps(outer)
+    return isinstance(outer, ipaddress.IPv6Network) and inner.overlaps(outer)

@@ -1,0 +1,298 @@
+"""Each record is counted once, whenever the collector dies; what is kept is bounded."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocaserve.ledger.archive import Archive
+from ocaserve.ledger.book import HOUR_S, PERIOD_S, Book, Period
+from ocaserve.ledger.collector import Collector
+from ocaserve.ledger.places import ledger_folder, spool_folder
+from ocaserve.ledger.spool import SpoolWriter
+from ocaserve.ledger.summary import NetworkSum, Summary, as_csv, percentile_95
+from ocaserve.settings.ledger import LedgerSettings
+
+NOON = 1_700_000_000 // HOUR_S * HOUR_S
+SETTINGS = LedgerSettings()
+NET, OTHER_NET = "192.0.2.0/24", "2001:db8::/48"
+
+
+class Ledger:
+    """A ledger whose time is told, and workers that write into it."""
+
+    def __init__(self, folder: Path, settings: LedgerSettings = SETTINGS) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.now = float(NOON)
+        self.collector = self.start()
+        self.writer = self.new_writer("worker-0")
+
+    def start(self) -> Collector:
+        return Collector(self.folder, self.settings, lambda: self.now)
+
+    def new_writer(self, name: str) -> SpoolWriter:
+        return SpoolWriter(spool_folder(self.folder), name, 200)
+
+    def tell(self, **sent: int) -> None:
+        names = {"net": NET, "v6": OTHER_NET}
+        self.writer.append(int(self.now), {names.get(name, name): n for name, n in sent.items()})
+
+    def die(self) -> None:
+        """The collector is killed: only what it has committed is left."""
+        lock = self.collector._lock
+        if lock is not None:
+            import os
+
+            os.close(lock)
+        self.collector = self.start()
+
+    def sums(self, within: str | None = None) -> dict[str, int]:
+        found = self.collector.summarize(NOON, self.now + 1, top=100, within=within)
+        return {row.network: row.bytes for row in found.networks}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(tmp_path / "ledger")
+    yield made
+    made.writer.close()
+    made.collector.close()
+
+
+def test_counts(ledger: Ledger) -> None:
+    """Open periods are in the sums."""
+    ledger.tell(net=5, v6=7)
+    ledger.collector.collect()
+    ledger.tell(net=1)
+    ledger.collector.collect()
+    assert ledger.sums() == {NET: 6, OTHER_NET: 7}
+    assert ledger.sums("192.0.2.77") == {NET: 6}
+    assert ledger.sums("2001::/16") == {OTHER_NET: 7}
+
+
+def test_killed_before_and_after_each_commit(ledger: Ledger) -> None:
+    """A thousand steps in any order: what is told is what is counted."""
+    chance = random.Random(7)
+    told = 0
+    for _ in range(1000):
+        match chance.choice(["tell", "tell", "collect", "commit", "die", "later", "rotate"]):
+            case "tell":
+                count = chance.randrange(1, 1000)
+                ledger.tell(net=count)
+                told += count
+            case "collect":
+                ledger.collector.collect()
+            case "commit":
+                ledger.collector.commit()
+            case "die":
+                ledger.die()
+            case "later":
+                ledger.now += chance.randrange(100)
+            case "rotate":
+                ledger.writer.close()
+                ledger.writer = ledger.new_writer(f"worker-{chance.random()}")
+    ledger.die()
+    ledger.collector.collect()
+    assert ledger.sums() == {NET: told}
+
+
+def test_killed_between_archive_and_commit(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A period that was archived twice is in the sums once."""
+    ledger.tell(net=5)
+    ledger.collector.collect()
+    ledger.collector.commit()
+    ledger.now += 2 * PERIOD_S
+
+    def die(_: Book) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger.collector._archive, "commit", die)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.collector.collect()
+    ledger.die()
+    ledger.tell(net=1)
+    ledger.collector.collect()
+    assert ledger.sums() == {NET: 6}
+
+
+def test_spools_go_when_they_are_committed(ledger: Ledger) -> None:
+    """Not before."""
+    ledger.tell(net=5)
+    ledger.writer.close()
+    ledger.collector.collect()  # the first one commits at once
+    assert list(spool_folder(ledger.folder).iterdir()) == []
+    ledger.tell(net=5)
+    ledger.writer.close()
+    ledger.collector.collect()
+    assert len(list(spool_folder(ledger.folder).iterdir())) == 1
+    ledger.collector.commit()
+    assert list(spool_folder(ledger.folder).iterdir()) == []
+
+
+def test_two_collectors(ledger: Ledger) -> None:
+    """The younger waits until the elder is gone, and then knows what that knew."""
+    ledger.tell(net=5)
+    ledger.collector.collect()
+    younger = ledger.start()
+    younger.collect()
+    assert not younger.is_open
+    ledger.collector.close()
+    younger.collect()
+    assert younger.is_open
+    assert younger.summarize(NOON, NOON + 1, top=1).total.bytes == 5
+    younger.close()
+
+
+def test_periods_and_hours(ledger: Ledger) -> None:
+    """A period is closed ten seconds after its end, an hour with its last period or later."""
+    archive = Archive(ledger.folder, SETTINGS)
+    for _ in range(14):
+        ledger.tell(net=300)
+        ledger.collector.collect()
+        ledger.now += PERIOD_S
+    ledger.collector.collect()
+    assert archive.starts(PERIOD_S) == [NOON + n * PERIOD_S for n in range(13)]
+    (hour,) = archive.periods(HOUR_S, 0, ledger.now)
+    assert (hour.start, hour.sent) == (NOON, {NET: 3600})
+    ledger.now += 2 * HOUR_S
+    archive.close_hours(int(ledger.now))
+    assert archive.starts(HOUR_S) == [NOON, NOON + HOUR_S]
+
+
+def test_percentile(ledger: Ledger) -> None:
+    """Of twenty periods the highest is left out; those without traffic count."""
+    for n in range(20):
+        ledger.tell(net=PERIOD_S * (n + 1), **({"v6": PERIOD_S} if n == 3 else {}))
+        ledger.collector.collect()
+        ledger.now += PERIOD_S
+    ledger.now += 20
+    ledger.collector.collect()
+    found = ledger.collector.summarize(NOON, NOON + 20 * PERIOD_S, top=10)
+    rates = {
+        row.network: (row.p95_bits_per_s, row.peak_bits_per_s)
+        for row in (*found.networks, found.total)
+    }
+    assert found.periods == 20
+    assert rates == {NET: (152, 160), OTHER_NET: (0, 8), "total": (152, 160)}
+
+
+def test_old_periods_give_way_to_hours(tmp_path: Path) -> None:
+    """Sums go on from the hours; nothing is in them twice."""
+    settings = LedgerSettings(five_minutes_days=1, hours_days=10)
+    archive = Archive(tmp_path, settings)
+    for n in range(36 * 12):
+        archive.close(Period(NOON + n * PERIOD_S, PERIOD_S, {NET: 1}))
+    now = NOON + 36 * HOUR_S
+    archive.remove_old(now)
+    assert archive.starts(PERIOD_S)[0] == now - 86_400 - PERIOD_S
+    found = Collector(tmp_path, settings).summarize(NOON, now, top=1)
+    assert found.total.bytes in (36 * 12, 36 * 12 - 11)  # the hour that is cut is told in part
+    archive.remove_old(NOON + 20 * 86_400)
+    assert archive.starts(PERIOD_S) == archive.starts(HOUR_S) == []
+
+
+def test_room_is_bounded(tmp_path: Path) -> None:
+    """The oldest go first."""
+    settings = LedgerSettings(size_bytes=1 << 20)
+    archive = Archive(tmp_path, settings)
+    sent = {f"10.{n >> 8}.{n & 255}.0/24": 1 << 40 for n in range(10_000)}
+    for n in range(12):
+        archive.close(Period(NOON + n * PERIOD_S, PERIOD_S, dict(sent)))
+    archive.remove_old(NOON + HOUR_S)
+    kept = archive.starts(PERIOD_S)
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*.ledger")) <= 1 << 20
+    assert kept == sorted(kept)
+    assert kept[-1] == NOON + 11 * PERIOD_S
+
+
+def test_flood_of_networks(tmp_path: Path) -> None:
+    """The sum is right, the number of rows bounded."""
+    ledger = Ledger(tmp_path, LedgerSettings(networks=10))
+    for n in range(100):
+        ledger.writer.append(int(ledger.now), {f"10.0.{n}.0/24": 1})
+    ledger.collector.collect()
+    found = ledger.sums()
+    assert len(found) == 11
+    assert sum(found.values()) == 100
+    assert found["other"] == 90
+    ledger.writer.close()
+    ledger.collector.close()
+
+
+def test_late_record(ledger: Ledger) -> None:
+    """What was billed stays; a record that comes later counts in the period after."""
+    ledger.tell(net=5)
+    ledger.collector.collect()
+    ledger.now += PERIOD_S + 20
+    ledger.collector.collect()
+    ledger.writer.append(NOON, {NET: 1})
+    ledger.collector.collect()
+    (closed,) = Archive(ledger.folder, SETTINGS).periods(PERIOD_S, 0, ledger.now)
+    assert closed.total == 5
+    assert ledger.sums() == {NET: 6}
+
+
+@pytest.mark.parametrize("damage", [b"", b"ocaserve", b"\0" * 100], ids=["empty", "cut", "zeros"])
+def test_damaged_book(ledger: Ledger, damage: bytes) -> None:
+    """It is put aside; what the spools still hold is counted."""
+    ledger.tell(net=5)
+    ledger.collector.collect()
+    ledger.collector.commit()
+    (ledger.folder / "open.ledger").write_bytes(damage)
+    ledger.die()
+    ledger.collector.collect()
+    assert ledger.sums() == {NET: 5}
+    assert (ledger.folder / "open.damaged").exists()
+
+
+def test_damaged_period(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """Said, and left out; the others are told."""
+    archive = Archive(ledger.folder, SETTINGS)
+    for n in range(2):
+        archive.close(Period(NOON + n * PERIOD_S, PERIOD_S, {NET: 1}))
+    file = min((ledger.folder / "five_minutes").iterdir())
+    file.write_bytes(file.read_bytes()[:-1])
+    ledger.now += HOUR_S
+    assert ledger.sums() == {NET: 1}
+    assert f"{file} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [([], 0), ([7], 7), (list(range(1, 21)), 19), (list(range(1, 101)), 95), ([5, 1], 5)],
+    ids=["none", "one", "twenty", "hundred", "two"],
+)
+def test_percentile_95(samples: list[float], expected: float) -> None:
+    assert percentile_95(samples) == expected
+
+
+def test_csv() -> None:
+    row = NetworkSum(network=NET, bytes=5, share=0.5, p95_bits_per_s=1, peak_bits_per_s=2)
+    total = NetworkSum(network="total", bytes=10, share=1.0, p95_bits_per_s=3, peak_bits_per_s=4)
+    summary = Summary(
+        since=NOON, until=NOON + 60, periods=0, total=total, networks=[row], networks_seen=2
+    )
+    assert as_csv(summary).splitlines() == [
+        "since,until,network,bytes,share,p95_bits_per_s,peak_bits_per_s",
+        "2023-11-14T22:00:00Z,2023-11-14T22:01:00Z,192.0.2.0/24,5,0.500000,1,2",
+        "2023-11-14T22:00:00Z,2023-11-14T22:01:00Z,total,10,1.000000,3,4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("directory", "environment", "expected"),
+    [
+        ("/var/l", {"STATE_DIRECTORY": "/state"}, "/var/l"),
+        ("", {"STATE_DIRECTORY": "/state:/more"}, "/state/ledger"),
+        ("", {}, "/run/x/ledger"),
+    ],
+    ids=["set", "service-manager", "this-run"],
+)
+def test_place(directory: str, environment: dict[str, str], expected: str) -> None:
+    settings = LedgerSettings(directory=directory)
+    assert ledger_folder(settings, Path("/run/x"), environment) == Path(expected)
