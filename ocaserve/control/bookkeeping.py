@@ -13,6 +13,7 @@ from aiohttp import web
 from ocaserve.control.state import STATE
 from ocaserve.ledger.collector import Collector
 from ocaserve.ledger.places import ledger_folder
+from ocaserve.runtime import find_state_folder
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ def start_bookkeeping(app: web.Application) -> None:
     async def context(app: web.Application) -> AsyncIterator[None]:
         state = app[STATE]
         settings = state.settings.ledger
-        collector = Collector(ledger_folder(settings, state.folder, os.environ), settings)
+        kept = find_state_folder(state.settings.appliance.state_directory, os.environ)
+        collector = Collector(ledger_folder(settings, kept, state.folder), settings)
         app[LEDGER] = collector
         with ThreadPoolExecutor(1, "ledger") as thread:
             task = asyncio.create_task(_keep_collecting(collector, thread))

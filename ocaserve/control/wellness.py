@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from time import time
+from time import monotonic, time
 
 from aiohttp import web
 
 from ocaserve.control.state import STATE, ControlState
-from ocaserve.health import Component, Health, Level, Timing
+from ocaserve.health import Component, Health, Level, Problem, Timing
 from ocaserve.health.capacity import Capacity, Load, estimate_capacity
 from ocaserve.health.certificates import CertificatesComponent
 from ocaserve.health.host_components import HOST_COMPONENTS, ClockComponent, HostComponent
 from ocaserve.health.monitor import HostWatch, Monitor
-from ocaserve.health.stores import StoresComponent, StoreWatch
+from ocaserve.health.stores import StoresComponent, StoreWatch, store_problems
 from ocaserve.health.workers import WorkerFacts, WorkersComponent
 from ocaserve.host.sampling import Sampler
 from ocaserve.lifecycle import Phase
 from ocaserve.settings import Settings
 
 _MICROSECOND = 1e-6
+_NO_PROBLEM = Problem(Level.OK, "", "")
 _NOW = 0.0  # seconds: of problems that do not flap
 
 
@@ -52,6 +53,22 @@ class Wellness:
         )
         is_fit = self.health.level is not Level.ERROR
         return estimate_capacity(self._host.reading, load, state.settings.health, is_fit=is_fit)
+
+    def obstacle(self) -> str | None:
+        """Why nobody should be sent here, in a word: no store has answered, or none can be read.
+
+        Other errors leave the decision to the control plane: an appliance that is merely full would
+        otherwise push all of its clients to the next one at once.
+        """
+        now, settings = monotonic(), self._state.settings.health
+        facts = [store.facts(now) for store in self._stores]
+        known = [fact for fact in facts if fact is not None]
+        is_dead = len(known) == len(facts) and all(
+            problem.level is Level.ERROR and problem.subject != f"{fact.path} room"
+            for fact in known
+            for problem in store_problems(fact, settings) or [_NO_PROBLEM]
+        )
+        return "unhealthy" if is_dead else None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -118,6 +135,7 @@ def start_wellness(app: web.Application) -> None:
 
     async def context(app: web.Application) -> AsyncIterator[None]:
         app[WELLNESS] = wellness = Wellness(app[STATE])
+        app[STATE].obstacles.append(wellness.obstacle)
         yield
         wellness.close()
 

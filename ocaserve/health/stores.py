@@ -25,6 +25,7 @@ from ocaserve.settings.health import HealthSettings
 _PAGE_BYTES = 4096  # what reads past the page cache must be aligned to, on any disk
 _MOST_FOLDERS = 100  # looked through for an object to read
 _LOOK_EVERY_S = 1.0
+_SAYS_NOTHING = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ def look_at(path: str) -> StoreFacts:
             read_from_disk(sample)
     except OSError as error:
         return StoreFacts(path, failure=error.strerror or str(error))
+    if room.f_flag & os.ST_RDONLY:  # full on purpose
+        return StoreFacts(path)
     return StoreFacts(path, room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize)
 
 
@@ -71,12 +74,21 @@ def find_object(path: str) -> str | None:
 def read_from_disk(file: str) -> None:
     """Read a page from the disk itself; the page cache is neither asked nor disturbed.
 
-    A file that is gone meanwhile, or may not be read, says nothing about the disk.
+    Where the file system cannot do that, as one in memory, it is an ordinary read. A file that is
+    gone meanwhile, or may not be read, says nothing about the disk.
     """
     try:
-        descriptor = _open_direct(file)
-    except (FileNotFoundError, PermissionError):
-        return
+        _read_page(file, os.O_DIRECT)
+    except OSError as error:
+        if error.errno in _SAYS_NOTHING:
+            return
+        if error.errno != errno.EINVAL:
+            raise
+        _read_page(file, 0)
+
+
+def _read_page(file: str, flags: int) -> None:
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | flags)
     try:
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode):
@@ -86,17 +98,6 @@ def read_from_disk(file: str) -> None:
                 os.preadv(descriptor, [aligned], page * _PAGE_BYTES)
     finally:
         os.close(descriptor)
-
-
-def _open_direct(file: str) -> int:
-    """Past the page cache, where the file system knows that; one in memory does not."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(file, flags | os.O_DIRECT)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return os.open(file, flags)
 
 
 class StoreWatch:
@@ -169,7 +170,7 @@ def store_problems(facts: StoreFacts, settings: HealthSettings) -> list[Problem]
         return [Problem(stall.of_high(facts.waited_s), f"{path} stall", reason)]
     if facts.failure:
         return [Problem(Level.ERROR, path, f"{path} cannot be read: {facts.failure}")]
-    if not facts.total:
+    if not facts.total:  # read-only, or of no size
         return []
     share = facts.free / facts.total
     room = Thresholds(settings.store_free_warning, settings.store_free_error)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from ocaserve.settings.ledger import LedgerSettings
 
 
-def ledger_folder(
-    settings: LedgerSettings, runtime_folder: Path, environment: Mapping[str, str]
-) -> Path:
-    """Where the ledger is: as set, or where the service manager keeps state, or for this run."""
-    state = environment.get("STATE_DIRECTORY", "").partition(":")[0]
-    return Path(settings.directory or Path(state or runtime_folder, "ledger"))
+def ledger_folder(settings: LedgerSettings, state_folder: Path | None, runtime: Path) -> Path:
+    """Where the ledger is: as set, or with the state of the appliance, or for this run."""
+    return Path(settings.directory or (state_folder or runtime) / "ledger")
 
 
 def spool_folder(ledger: Path) -> Path:

@@ -99,8 +99,11 @@ class HealthSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         float, number("of a store", 0, 1, "free, below which it is full soon")
     ] = 0.02
     store_free_error: Annotated[
-        float, number("of a store", 0, 1, "free, below which nothing can be filled in")
-    ] = 0.001
+        float, number(
+            "of a store", 0, 1,
+            "free, below which it is an error, 0 for never: what it holds is served all the same",
+        ),
+    ] = 0.0  # fmt: skip
     descriptors_warning: Annotated[
         float, number("of their limit", 0, 2, "in use, in one process or the system", is_above=True)
     ] = 0.85

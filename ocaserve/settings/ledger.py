@@ -18,7 +18,7 @@ class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         text(
             "a directory",
             "that keeps it; it is made if its parent is there. Without one it is `ledger` in "
-            "systemd's `STATE_DIRECTORY`, else it lasts as long as the appliance runs",
+            "`appliance.state_directory`; without that too, it lasts as long as the appliance runs",
         ),
     ] = ""
     prefix_v4: Annotated[int, number("bits", 8, 32, "of an IPv4 address that make a network")] = 24

@@ -98,14 +98,14 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     control = msgspec.structs.replace(
         settings.control, **{name: str(folder / given) for name, given in paths.items()}
     )
-    appliance = settings.appliance
-    if appliance.state_directory:
-        state = str(folder / appliance.state_directory)
-        appliance = msgspec.structs.replace(appliance, state_directory=state)
     bgp = resolve_bgp_paths(settings.bgp, folder)
     ledger = settings.ledger
     if ledger.directory:
         ledger = msgspec.structs.replace(ledger, directory=str(folder / ledger.directory))
+    appliance = settings.appliance
+    if appliance.state_directory:
+        state = str(folder / appliance.state_directory)
+        appliance = msgspec.structs.replace(appliance, state_directory=state)
     return msgspec.structs.replace(
         settings, store=stores, serve=serve, signing=signing, control=control, bgp=bgp,
         ledger=ledger, appliance=appliance,

@@ -20,11 +20,11 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[serve.limits]", Limits),
     ("[control]", Control),
     ("[control.tokens]", Tokens),
-    ("[drain]", Drain),
     ("[health]", HealthSettings),
     ("[ledger]", LedgerSettings),
     ("[bgp]", Bgp),
     ("[[bgp.neighbor]]", NeighborSettings),
+    ("[drain]", Drain),
     ("[[store]]", StoreSettings),
     ("[signing]", Signing),
 )

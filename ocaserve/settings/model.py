@@ -26,8 +26,8 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
     signing: Signing = msgspec.field(default_factory=lambda: Signing(required=False))
     control: Control = msgspec.field(default_factory=Control)
-    drain: Drain = msgspec.field(default_factory=Drain)
     bgp: Bgp = msgspec.field(default_factory=Bgp)
+    drain: Drain = msgspec.field(default_factory=Drain)
     store: list[StoreSettings]
 
 

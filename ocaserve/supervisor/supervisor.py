@@ -29,7 +29,7 @@ from ocaserve.lifecycle import (
 )
 from ocaserve.metrics import CounterMap, CounterSlot
 from ocaserve.notify import Notifier
-from ocaserve.runtime import make_runtime_folder, remove_runtime_folder
+from ocaserve.runtime import find_state_folder, make_runtime_folder, remove_runtime_folder
 from ocaserve.settings import Settings
 from ocaserve.sockets import (
     Listeners,
@@ -258,7 +258,8 @@ class Supervisor:
         settings = self._settings
         if not settings.ledger.is_kept or not settings.control.listen:
             return None
-        return ledger_folder(settings.ledger, self._folder, os.environ)
+        state = find_state_folder(settings.appliance.state_directory, os.environ)
+        return ledger_folder(settings.ledger, state, self._folder)
 
     def _start_worker(self, place: int) -> None:
         slot = self._counters.maybe_take_slot()

@@ -205,7 +205,7 @@ def test_unknown_workers() -> None:
         pytest.param(StoreFacts("/d", 50, 100), OK, "", id="ok"),
         pytest.param(StoreFacts("/d", 0, 0), OK, "", id="of-no-size"),
         pytest.param(StoreFacts("/d", 1, 100), WARNING, "/d has 1 % free (1 B)", id="nearly-full"),
-        pytest.param(StoreFacts("/d", 0, 100), ERROR, "/d has 0 % free (0 B)", id="full"),
+        pytest.param(StoreFacts("/d", 0, 100), WARNING, "/d has 0 % free (0 B)", id="full"),
         pytest.param(
             StoreFacts("/d", failure="Input/output error"),
             ERROR,

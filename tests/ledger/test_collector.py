@@ -285,14 +285,14 @@ def test_csv() -> None:
 
 
 @pytest.mark.parametrize(
-    ("directory", "environment", "expected"),
+    ("directory", "state", "expected"),
     [
-        ("/var/l", {"STATE_DIRECTORY": "/state"}, "/var/l"),
-        ("", {"STATE_DIRECTORY": "/state:/more"}, "/state/ledger"),
-        ("", {}, "/run/x/ledger"),
+        ("/var/l", Path("/state"), "/var/l"),
+        ("", Path("/state"), "/state/ledger"),
+        ("", None, "/run/x/ledger"),
     ],
-    ids=["set", "service-manager", "this-run"],
+    ids=["set", "with-the-state", "this-run"],
 )
-def test_place(directory: str, environment: dict[str, str], expected: str) -> None:
+def test_place(directory: str, state: Path | None, expected: str) -> None:
     settings = LedgerSettings(directory=directory)
-    assert ledger_folder(settings, Path("/run/x"), environment) == Path(expected)
+    assert ledger_folder(settings, state, Path("/run/x")) == Path(expected)

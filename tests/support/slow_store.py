@@ -180,15 +180,20 @@ class _PassThrough:
         times = {name: found[name + "_ns"] for name in ("st_atime", "st_mtime", "st_ctime")}
         return found | times
 
-    def readdir(self, path: str, _file: int) -> list[str]:
-        return [".", "..", *os.listdir(self._source + path)]
+    def readdir(self, path: str, _file: int) -> list[tuple[str, dict[str, int], int]]:
+        # With their inodes: names that have none are left out by readdir(3).
+        folder = self._source + path
+        names = [".", "..", *os.listdir(folder)]
+        found = [(name, os.lstat(os.path.join(folder, name))) for name in names]
+        return [(name, {"st_mode": st.st_mode, "st_ino": st.st_ino}, 0) for name, st in found]
 
     def readlink(self, path: str) -> str:
         return os.readlink(self._source + path)
 
     def open(self, path: str, flags: int) -> int:
         self._rules.obey("open", path[1:])
-        return os.open(self._source + path, flags)
+        # Direct reads come here, past the page cache; below, their buffers need no alignment.
+        return os.open(self._source + path, flags & ~os.O_DIRECT)
 
     def read(self, path: str, size: int, offset: int, file: int) -> bytes:
         rule = self._rules.obey("read", path[1:], offset + size)

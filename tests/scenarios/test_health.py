@@ -1,0 +1,241 @@
+"""Health of a real appliance: each cause is real, seen as it is, and forgotten when it is over."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocaserve.addresses import parse_address
+from ocaserve.cli.client import Client
+from tests.scenarios.conftest import Serve
+from tests.support.content import blob, write_object
+from tests.support.daemon import Daemon
+from tests.support.slow_store import Rule, slow_store
+from tests.support.waiting import eventually
+from tests.support.wire import Wire
+
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(120)]
+
+LIMIT = 200  # descriptors
+AUTHORITY = """
+[ca]
+default_ca = this
+[this]
+new_certs_dir = {folder}
+database = {folder}/index
+rand_serial = yes
+default_md = sha256
+policy = any
+unique_subject = no
+[any]
+commonName = supplied
+"""
+QUICK = "interval_s = 0.1\nrise_s = 0\nfall_s = 0.1\n"
+
+
+class Watched:
+    """A running appliance and what it says of its health."""
+
+    def __init__(self, daemon: Daemon, control: str) -> None:
+        self.daemon = daemon
+        self._client = Client(parse_address(control), "")
+
+    def finding(self, component: str) -> tuple[str, str]:
+        """(level, reason) of a component."""
+        rows = self._client.get("/v1/health")["components"]
+        return next(
+            ((row["level"], row["reason"]) for row in rows if row["name"] == component), ("", "")
+        )
+
+    def reason(self, component: str) -> str:
+        return self.finding(component)[1]
+
+    def ask(self, path: str) -> dict[str, Any]:
+        return self._client.get(path)
+
+    def await_level(self, component: str, level: str) -> str:
+        """Wait for it; returns the reason."""
+
+        def reason() -> str | None:
+            found, why = self.finding(component)
+            return f"{why} " if found == level else None
+
+        return eventually(reason, f"{component} is {level}", timeout_s=30).strip()
+
+
+@contextmanager
+def watched(
+    serve: Serve, folder: Path, *stores: Path, health: str = "", control: str = "", workers: int = 1
+) -> Iterator[Watched]:
+    socket = f"unix:{folder}/control.sock"
+    toml = (
+        '[serve]\nlisten = ["127.0.0.1:0"]\naccess_log = "off"\n'
+        f'[control]\nlisten = ["{socket}"]\n{control}[health]\n{QUICK}{health}'
+    )
+    with serve(*stores, toml=toml, workers=workers) as daemon:
+        yield Watched(daemon, socket)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    write_object(tmp_path, "disk/movie.mp4", blob(1 << 20))
+    return tmp_path / "disk"
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own, in memory. Needs root, as the suite has."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "oca", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_full_disk(serve: Serve, tmp_path: Path) -> None:
+    """Nearly full is a warning, full an error; content is served all the same."""
+    with ExitStack() as stack:
+        disk = stack.enter_context(small_disk(tmp_path / "disk", "8m"))
+        write_object(disk, "movie.mp4", b"x" * 1000)
+        health = "store_free_warning = 0.3\nstore_free_error = 0.1\n"
+        seen = stack.enter_context(watched(serve, tmp_path, disk, health=health))
+        seen.await_level("stores", "ok")
+        (disk / "fill").write_bytes(bytes(6 << 20))
+        assert "has 2" in seen.await_level("stores", "warning")
+        with pytest.raises(OSError, match="No space left"):
+            (disk / "more").write_bytes(bytes(4 << 20))
+        assert f"{disk} has 0 % free" in seen.await_level("stores", "error")
+        (disk / "fill").unlink()
+        (disk / "more").unlink()
+        seen.await_level("stores", "ok")
+
+
+def test_stalled_disk(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """A read that is held: a warning, then an error, and ok when the disk answers."""
+    (tmp_path / "slow").mkdir()
+    health = "store_stall_warning_s = 0.5\nstore_stall_error_s = 2\n"
+    with (
+        slow_store(store, tmp_path / "slow") as slow,
+        watched(serve, tmp_path, slow.path, health=health) as seen,
+    ):
+        seen.await_level("stores", "ok")
+        slow.set_rules(Rule("read", "*", is_held=True))
+        assert "has not answered for" in seen.await_level("stores", "warning")
+        seen.await_level("stores", "error")
+        slow.set_rules()
+        seen.await_level("stores", "ok")
+
+
+def test_failing_disk(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Reads that give errors are an error at once."""
+    (tmp_path / "slow").mkdir()
+    with (
+        slow_store(store, tmp_path / "slow") as slow,
+        watched(serve, tmp_path, slow.path) as seen,
+    ):
+        seen.await_level("stores", "ok")
+        slow.set_rules(Rule("read", "*", error=5))
+        assert "cannot be read: Input/output error" in seen.await_level("stores", "error")
+        slow.set_rules()
+        seen.await_level("stores", "ok")
+
+
+def test_crash_looping_worker(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """One death is a warning, the third in a row an error; in time they are forgotten."""
+    health = "worker_deaths_error = 3\nworker_deaths_s = 8\n"
+    with watched(serve, tmp_path, store, health=health, workers=2) as seen:
+        seen.await_level("workers", "ok")
+        kill_a_worker(seen.daemon)
+        assert "died in the last 8 s" in seen.await_level("workers", "warning")
+        for _ in range(2):
+            kill_a_worker(seen.daemon)
+        seen.await_level("workers", "error")
+        seen.await_level("workers", "ok")
+
+
+def kill_a_worker(daemon: Daemon) -> None:
+    """Once there are two."""
+    eventually(lambda: len(daemon.workers()) == 2, "the workers are there")
+    os.kill(daemon.workers()[-1], signal.SIGKILL)
+    eventually(lambda: len(daemon.workers()) == 1, "it is gone", timeout_s=5)
+
+
+def test_descriptors_at_the_limit(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Connections take them up, to near the limit and over it; and back when they close."""
+    with watched(serve, tmp_path, store) as seen, ExitStack() as clients:
+        seen.await_level("descriptors", "ok")
+        daemon = seen.daemon
+        (worker,) = daemon.workers()
+        for pid in (worker, daemon.control()):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+        held = len(list(Path(f"/proc/{worker}/fd").iterdir()))
+        for _ in range(int(LIMIT * 0.9) - held):
+            clients.enter_context(Wire(daemon.address))
+        assert f"of {LIMIT} descriptors open" in seen.await_level("descriptors", "warning")
+        for _ in range(LIMIT // 5):  # the last ones wait in the kernel
+            clients.enter_context(Wire(daemon.address))
+        seen.await_level("descriptors", "error")
+        clients.close()
+        seen.await_level("descriptors", "ok")
+
+
+def test_expired_certificate(
+    serve: Serve, store: Path, tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    """That of the control interface: near its end a warning, expired an error, renewed ok."""
+    pem, key = certificate
+    control = f'certificate = "{pem}"\nkey = "{key}"\n'
+    for days, level in ((30, "ok"), (10, "warning"), (1, "error"), (-1, "error")):
+        make_certificate(pem, key, days)
+        with watched(serve, tmp_path, store, control=control) as seen:
+            reason = seen.await_level("certificates", level)
+            assert ("has expired" in reason) == (days < 0)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    return tmp_path / "cert.pem", tmp_path / "key.pem"
+
+
+def make_certificate(pem: Path, key: Path, days: int) -> None:
+    """One that expires in so many days from now, which may be over."""
+    start, end = (
+        time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86_400 + offset))
+        for offset in (-40 * 86_400, 60)
+    )
+    folder = pem.parent / "authority"
+    folder.mkdir(exist_ok=True)
+    (folder / "index").write_text("")
+    (folder / "config").write_text(AUTHORITY.format(folder=folder))
+    request = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    openssl(*request, "-keyout", str(key), "-out", f"{folder}/csr", "-subj", "/CN=oca.example")
+    openssl(
+        "ca", "-batch", "-notext", "-selfsign", "-config", f"{folder}/config",
+        "-keyfile", str(key), "-in", f"{folder}/csr", "-out", str(pem),
+        "-startdate", start, "-enddate", end,
+    )  # fmt: skip
+
+
+def openssl(*words: str) -> None:
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
+
+
+def test_a_reason_for_everything(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Every component says something, and capacity has a bound or says that it knows none."""
+    with watched(serve, tmp_path, store) as seen:
+        for component in ("cpu", "memory", "network", "disk", "clock", "workers"):
+            eventually(partial(seen.reason, component), f"{component} is told")
+        capacity = seen.ask("/v1/capacity")
+        assert capacity["free_connections"] == 20_000
+        assert (capacity["free_bits_per_s"] is None) == (capacity["limited_by"] == "unknown")
