@@ -19,9 +19,6 @@ AREAS: tuple[Callable[[web.Application], None], ...] = (
     ledger.register,
     inventory.register,
     metrics.register,
-    health.register,
-    ledger.register,
-    inventory.register,
     openapi.register,
 )
 
