@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,18 @@ class Appliance:
     """Operations over a clock that is set, and what they told the supervisor."""
 
     def __init__(self, folder: Path) -> None:
-        ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._theirs.setblocking(False)
         self.now = 1000.0
         self.obstacle: str | None = None
         self.file = state_file_in(folder)
         self.operations = Operations(
-            Intent(), Drain(), Link(ours), self.file, lambda: self.obstacle, lambda: self.now
+            Intent(), Drain(), Link(self._ours), self.file, lambda: self.obstacle, lambda: self.now
         )
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
 
     def told(self) -> list[dict[str, Any]]:
         """What has been said since it was last asked."""
@@ -38,12 +43,18 @@ class Appliance:
                 return found
 
     def last_order(self) -> dict[str, Any]:
-        return [said["order"] for said in self.told() if said["is"] == "ordering"][-1]
+        return dict([said["order"] for said in self.told() if said["is"] == "ordering"][-1])
+
+    @property
+    def state(self) -> str:
+        return self.operations.duty.state.value
 
 
 @pytest.fixture
-def appliance(tmp_path: Path) -> Appliance:
-    return Appliance(tmp_path)
+def appliance(tmp_path: Path) -> Iterator[Appliance]:
+    made = Appliance(tmp_path)
+    yield made
+    made.close()
 
 
 def test_drain_is_told_and_kept(appliance: Appliance) -> None:
@@ -71,15 +82,15 @@ def test_window_drains_and_enables(appliance: Appliance) -> None:
     """Between its start and its end, and it is forgotten afterwards."""
     operations = appliance.operations
     operations.add_window(1010.0, 1020.0, "fan")
-    assert operations.duty.state is Duty.ENABLED
+    assert appliance.state == "enabled"
     appliance.now = 1010.0
     operations.look(quiet_s=0.0)
-    assert (operations.duty.state, operations.duty.reason) == (Duty.DRAINING, "fan")
+    assert (appliance.state, operations.duty.reason) == ("draining", "fan")
     operations.look(quiet_s=60.0)
-    assert operations.duty.state is Duty.DRAINED
+    assert appliance.state == "drained"
     appliance.now = 1020.0
     operations.look(quiet_s=60.0)
-    assert operations.duty.state is Duty.ENABLED
+    assert appliance.state == "enabled"
     assert operations.intent.windows == ()
 
 
