@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,9 +17,12 @@ from ocaserve.errors import OcaserveError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+T = TypeVar("T")
+
 _POLL_S = 0.5
 _WATCH_S = 1.0
 _RELOAD_S = 60.0
+_LEVELS = {"ok": "green", "warning": "yellow", "error": "red"}
 _COLOURS = {"serving": "green", "starting": "yellow", "draining": "yellow", "drained": "blue"}
 
 
@@ -41,7 +44,7 @@ def status(
     if as_json:
         print_json(found)
     else:
-        _print(_draw(found, _ask(lambda: client.get("/v1/workers"))))
+        _print(_ask(lambda: _look(client)))
     sys.exit(0 if found["takes_traffic"] else 1)
 
 
@@ -113,7 +116,7 @@ def reload(config: str | None, control: str | None, token_file: str | None, as_j
 # -- asking and telling --------------------------------------------------------------------------
 
 
-def _ask(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _ask(call: Callable[[], T]) -> T:
     try:
         return call()
     except OcaserveError as error:
@@ -151,16 +154,17 @@ def _parse_time(option: str, given: str | None) -> str | None:
 def _watch(client: Client) -> None:
     from rich.live import Live
 
-    def look() -> RenderableType:
-        return _draw(client.get("/v1/status"), client.get("/v1/workers"))
-
     try:
-        with Live(_ask_once(look), screen=False, auto_refresh=False) as live:
+        with Live(_ask_once(lambda: _look(client)), screen=False, auto_refresh=False) as live:
             while True:
                 time.sleep(_WATCH_S)
-                live.update(_ask_once(look), refresh=True)
+                live.update(_ask_once(lambda: _look(client)), refresh=True)
     except KeyboardInterrupt:
         return
+
+
+def _look(client: Client) -> RenderableType:
+    return _draw(client.get("/v1/status"), client.get("/v1/health"), client.get("/v1/workers"))
 
 
 def _ask_once(look: Callable[[], RenderableType]) -> RenderableType:
@@ -177,7 +181,9 @@ def _print(drawn: RenderableType) -> None:
     Console().print(drawn)
 
 
-def _draw(status: dict[str, Any], workers: dict[str, Any]) -> RenderableType:
+def _draw(
+    status: dict[str, Any], health: dict[str, Any], workers: dict[str, Any]
+) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -186,6 +192,8 @@ def _draw(status: dict[str, Any], workers: dict[str, Any]) -> RenderableType:
     for name, value in _facts(status):
         colour = _COLOURS.get(status["state"], "red") if name == "state" else ""
         facts.add_row(Text(name, style="dim"), Text(value, style=colour))
+    said = "; ".join([health["level"], *health["reasons"]])
+    facts.add_row(Text("health", style="dim"), Text(said, style=_LEVELS[health["level"]]))
     rows = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for title in ("worker", "pid", "state", "connections", "open files", "loop lag"):
         rows.add_column(title, justify="left" if title == "state" else "right")

@@ -15,10 +15,10 @@ AREAS: tuple[Callable[[web.Application], None], ...] = (
     status.register,
     operations.register,
     views.register,
-    metrics.register,
     health.register,
     ledger.register,
     inventory.register,
+    metrics.register,
     openapi.register,
 )
 

@@ -84,7 +84,7 @@ def test_gives_no_sign_of_life(tmp_path: Path) -> None:
         clerks={"clerk": "mute"},
         timing={**SOON, "silence_s": 0.5},
     ) as running:
-        running.await_ready()
+        running.await_event("clerk starts")  # it knows its mood by then
         running.set_clerk("clerk", "serve")
         running.await_logged("gave no sign of life for 0.5 s: killed")
         running.await_event("clerk starts", times=2)

@@ -9,7 +9,9 @@ from msgspec import Struct
 
 from ocaserve.control.routing import Call, Route, add_routes, run_in_background
 from ocaserve.control.schemas import as_time
+from ocaserve.control.state import STATE
 from ocaserve.control.wellness import Wellness, start_wellness, wellness_of
+from ocaserve.health import Level
 
 
 class ComponentShown(Struct, frozen=True, kw_only=True):
@@ -86,7 +88,13 @@ async def watch_health(app: web.Application) -> None:
     await wellness_of(app).run()
 
 
+def find_obstacle(app: web.Application) -> str | None:
+    """What /healthz says while an error makes the appliance unfit; None while there is none."""
+    return "unhealthy" if wellness_of(app).health.level is Level.ERROR else None
+
+
 def register(app: web.Application) -> None:
     start_wellness(app)
+    app[STATE].obstacles.append(lambda: find_obstacle(app))
     add_routes(app, ROUTES)
     run_in_background(app, "health", watch_health)
