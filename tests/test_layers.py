@@ -58,7 +58,7 @@ class Rule(NamedTuple):
 
 
 CORE = ("ocaserve.protocol",)
-DECIDING_STEERING = ("ocaserve.steering", "ocaserve.errors")
+DECIDING_STEERING = ("ocaserve.steering", "ocaserve.errors", "bgp.messages", "bgp.prefixes")
 DECIDING_FILL = ("ocaserve.fill", "ocaserve.errors")
 
 RULES = [
@@ -82,6 +82,10 @@ RULES = [
             Rule(f"ocaserve.steering.{name}", (*OURS, *ACTING), DECIDING_STEERING), id=name
         )
         for name in ("rib", "filters", "report", "changes", "lookup")
+    ),
+    *(
+        pytest.param(Rule(f"bgp.{name}", ACTING), id=f"bgp_{name}")
+        for name in ("backlog", "commands", "configuration", "prefixes")
     ),
     *(
         pytest.param(Rule(f"ocaserve.fill.{name}", (*OURS, *ACTING), DECIDING_FILL), id=name)

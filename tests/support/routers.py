@@ -73,7 +73,7 @@ protocol static routes6 {{ ipv6; {ipv6} }}
 {sessions}
 """
 _BIRD_SESSION = """\
-protocol bgp {name} {{
+protocol bgp to_{name} {{
   local {address} port {port} as {peer_as};
   neighbor {peer} {peer_port} as 65000;
   {how}
@@ -135,11 +135,18 @@ class Bird:
         return str(self._folder / "ctl")
 
     def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self._folder / "bird.log").read_text()
         words = ["birdc", "-s", self._control, "show", "status"]
         return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
     def tell(self, *words: str) -> str:
         return run("birdc", "-s", self._control, *words)
+
+    def since(self, name: str) -> str | None:
+        """When the session of this name came up; None while it is not."""
+        row = self.tell("show", "protocols", f"to_{name}").splitlines()[-1].split()
+        return row[4] if row[-1] == "Established" else None
 
     def _write(self) -> None:
         rows = {4: "", 6: ""}
@@ -163,10 +170,10 @@ class Bird:
         self.set_routes({p: a for p, a in self._routes.items() if p != prefix})
 
     def close_session(self) -> None:
-        self.tell("disable", self.main)
+        self.tell("disable", f"to_{self.main}")
 
     def open_session(self) -> None:
-        self.tell("enable", self.main)
+        self.tell("enable", f"to_{self.main}")
 
 
 # -- FRR -----------------------------------------------------------------------------------------
