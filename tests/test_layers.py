@@ -85,7 +85,7 @@ RULES = [
     ),
     *(
         pytest.param(Rule(f"bgp.{name}", ACTING), id=f"bgp_{name}")
-        for name in ("backlog", "commands", "configuration", "prefixes")
+        for name in ("backlog", "commands", "configuration")
     ),
     *(
         pytest.param(Rule(f"ocaserve.fill.{name}", (*OURS, *ACTING), DECIDING_FILL), id=name)

@@ -84,4 +84,10 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
         settings.control, **{name: str(folder / given) for name, given in paths.items()}
     )
     bgp = resolve_bgp_paths(settings.bgp, folder)
-    return msgspec.structs.replace(settings, store=stores, serve=serve, control=control, bgp=bgp)
+    appliance = settings.appliance
+    if appliance.state_directory:
+        state = str(folder / appliance.state_directory)
+        appliance = msgspec.structs.replace(appliance, state_directory=state)
+    return msgspec.structs.replace(
+        settings, store=stores, serve=serve, control=control, bgp=bgp, appliance=appliance
+    )
