@@ -58,6 +58,7 @@ class Feed:
         self.too_long = 0
         self.refused = 0  # connections of other users
         self.connections = 0
+        self.lost_at: float | None = None  # monotonic; None while connected, and before the first
 
     @property
     def is_connected(self) -> bool:
@@ -98,6 +99,7 @@ class Feed:
             _log.warning("feed: refused a connection of user %s", user)
             return False
         self.connections += 1
+        self.lost_at = None
         if self._link is not None:
             self._link.close()
         self._link = link
@@ -112,6 +114,7 @@ class Feed:
         self.too_long += too_long
         if self._link is link:
             self._link = None
+            self.lost_at = time.monotonic()
 
 
 class _Link(asyncio.Protocol):
