@@ -13,6 +13,7 @@ from ocaserve.errors import SettingsError
 from ocaserve.settings.bgp import find_bgp_faults
 from ocaserve.settings.control import Control, read_tokens
 from ocaserve.settings.model import Settings
+from ocaserve.settings.report import find_report_faults
 
 
 def find_contradictions(settings: Settings) -> Iterator[str]:
@@ -22,6 +23,7 @@ def find_contradictions(settings: Settings) -> Iterator[str]:
     yield from _find_control_faults(settings.control)
     yield from _find_store_faults([Path(store.path) for store in settings.store])
     yield from find_bgp_faults(settings.bgp)
+    yield from find_report_faults(settings.report)
     log = settings.serve.access_log
     if log not in ("-", "off") and not Path(log).parent.is_dir():
         yield f"serve.access_log = {log!r}: must be in a directory that exists"

@@ -84,4 +84,9 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
         settings.control, **{name: str(folder / given) for name, given in paths.items()}
     )
     bgp = resolve_bgp_paths(settings.bgp, folder)
-    return msgspec.structs.replace(settings, store=stores, serve=serve, control=control, bgp=bgp)
+    report = settings.report
+    if report.token_file:
+        report = msgspec.structs.replace(report, token_file=str(folder / report.token_file))
+    return msgspec.structs.replace(
+        settings, store=stores, serve=serve, control=control, bgp=bgp, report=report
+    )

@@ -8,6 +8,7 @@ from ocaserve.schema import describe_table
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.bgp import Bgp, NeighborSettings
 from ocaserve.settings.control import Control, Tokens
+from ocaserve.settings.report import Report
 from ocaserve.settings.serve import Limits, Serve
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
@@ -18,6 +19,7 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[control.tokens]", Tokens),
     ("[bgp]", Bgp),
     ("[[bgp.neighbor]]", NeighborSettings),
+    ("[report]", Report),
     ("[[store]]", StoreSettings),
 )
 
