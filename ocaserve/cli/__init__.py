@@ -10,6 +10,7 @@ import click
 
 from ocaserve import __version__
 from ocaserve.cli.demo import demo
+from ocaserve.cli.routes import explain, report, routes
 from ocaserve.cli.serve import check, serve
 
 
@@ -19,5 +20,5 @@ def main() -> None:
     """Serve video from this machine's disks: byte ranges from disk to socket."""
 
 
-for _command in (serve, check, demo):
+for _command in (serve, check, demo, routes, report, explain):
     main.add_command(_command)

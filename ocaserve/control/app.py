@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from ocaserve.control.handlers import status
+from ocaserve.control.handlers import routes, status
 from ocaserve.control.routing import ROUTES, limit_requests, tell_problems
 from ocaserve.control.state import STATE, ControlState
 
-AREAS: tuple[Callable[[web.Application], None], ...] = (status.register,)
+AREAS: tuple[Callable[[web.Application], None], ...] = (status.register, routes.register)
 
 
 def build_app(state: ControlState) -> web.Application:

@@ -9,6 +9,7 @@ from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.bgp import Bgp, NeighborSettings
 from ocaserve.settings.control import Control, Tokens
 from ocaserve.settings.drain import Drain
+from ocaserve.settings.report import Report
 from ocaserve.settings.serve import Limits, Serve
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
@@ -20,6 +21,7 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[bgp]", Bgp),
     ("[[bgp.neighbor]]", NeighborSettings),
     ("[drain]", Drain),
+    ("[report]", Report),
     ("[[store]]", StoreSettings),
 )
 

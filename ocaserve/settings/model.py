@@ -11,6 +11,7 @@ from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.bgp import Bgp
 from ocaserve.settings.control import Control
 from ocaserve.settings.drain import Drain
+from ocaserve.settings.report import Report
 from ocaserve.settings.serve import Serve
 
 
@@ -22,6 +23,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     control: Control = msgspec.field(default_factory=Control)
     bgp: Bgp = msgspec.field(default_factory=Bgp)
     drain: Drain = msgspec.field(default_factory=Drain)
+    report: Report = msgspec.field(default_factory=Report)
     store: list[StoreSettings]
 
 

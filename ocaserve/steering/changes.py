@@ -79,9 +79,7 @@ class ChangeLog:
         if after > self.serial:
             raise GoneError(f"serial {after} has not been: the last is {self.serial}")
         if after < self._floor:
-            raise GoneError(
-                f"serial {after} is too old: changes are known from {self._floor} on"
-            )
+            raise GoneError(f"serial {after} is too old: changes are known from {self._floor} on")
 
 
 def _prefix(code: int) -> Prefix:

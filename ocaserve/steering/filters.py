@@ -54,7 +54,9 @@ BOGONS_6 = (
 class Policy:
     """What is taken. Lengths are (shortest, longest) by family, both included."""
 
-    lengths: Mapping[int, tuple[int, int]] = field(default_factory=lambda: {4: (8, 31), 6: (19, 64)})
+    lengths: Mapping[int, tuple[int, int]] = field(
+        default_factory=lambda: {4: (8, 31), 6: (19, 64)}
+    )
     refuses_bogons: bool = True
     allowed_bogons: tuple[Prefix, ...] = ()
     longest_path: int = 100

@@ -34,7 +34,11 @@ _MOST_RECORD_BYTES = 64 << 20  # a RIB entry of a prefix with thousands of peers
 _PEER_INDEX_TABLE = 1
 _RIB_SUBTYPES = {2: (4, False), 4: (6, False), 8: (4, True), 10: (6, True)}
 _STATE_SUBTYPES = {0: 2, 5: 4}  # to the size of an AS number
-_MESSAGE_SUBTYPES = {1: (2, False), 4: (4, False), 6: (2, False), 7: (4, False), 8: (2, True), 9: (4, True), 10: (2, True), 11: (4, True)}  # fmt: skip
+_MESSAGE_SUBTYPES = {
+    1: (2, False), 4: (4, False), 6: (2, False), 7: (4, False),
+    8: (2, True), 9: (4, True), 10: (2, True), 11: (4, True),
+}  # fmt: skip
+"""To the size of an AS number, and whether there are path identifiers (RFC 8050 section 3)."""
 _ESTABLISHED = 6
 _UPDATE = 2
 _AFIS = {1: 4, 2: 6}
@@ -82,7 +86,9 @@ class MrtReader:
             stamp, kind, subtype, length = _HEADER.unpack_from(data, offset)
             end = offset + _HEADER.size + length
             if length > _MOST_RECORD_BYTES or end > len(data):
-                yield Fault(offset, f"a record of {length} bytes where {len(data) - offset - 12} are left")
+                yield Fault(
+                    offset, f"a record of {length} bytes where {len(data) - offset - 12} are left"
+                )
                 break
             self.records += 1
             try:
@@ -131,9 +137,7 @@ class MrtReader:
             self._up.add(envelope.session)
             yield envelope, StateChange("up")
 
-    def _read_rib(
-        self, stamp: int, body: bytes, family: int, has_path_ids: bool
-    ) -> Iterator[Read]:
+    def _read_rib(self, stamp: int, body: bytes, family: int, has_path_ids: bool) -> Iterator[Read]:
         rest = _Bytes(body)
         rest.number(4)  # sequence number
         length, bits, _ = rest.prefix(family, has_path_id=False)
@@ -145,8 +149,9 @@ class MrtReader:
             envelope = Envelope(0, stamp, None, peer.session, peer.asn, 0)
             yield from self._meet(envelope)
             nlri = [(length, bits, path_id)]
-            yield envelope, Update(
-                [], [Announcement(family, attributes.next_hop, nlri)], attributes.made()
+            yield (
+                envelope,
+                Update([], [Announcement(family, attributes.next_hop, nlri)], attributes.made()),
             )
 
     def _finish_dump(self) -> Iterator[Read]:
@@ -227,7 +232,9 @@ def _read_message(
         raise MalformedRecordError("a BGP message without its marker")
     length, kind = rest.number(2), rest.number(1)
     if length < 19 or length - 19 > rest.left:
-        raise MalformedRecordError(f"a BGP message of {length} bytes where {rest.left + 19} are left")
+        raise MalformedRecordError(
+            f"a BGP message of {length} bytes where {rest.left + 19} are left"
+        )
     if kind != _UPDATE:
         return
     body = _Bytes(rest.take(length - 19))
@@ -271,9 +278,7 @@ class _Held:
         return make_attributes(self.values, _merge_paths(self.segments, self.long_segments))
 
 
-def _read_attributes(
-    data: bytes, as_bytes: int, dumped: int | None, has_path_ids: bool
-) -> _Held:
+def _read_attributes(data: bytes, as_bytes: int, dumped: int | None, has_path_ids: bool) -> _Held:
     """Attributes of a message, or of an entry of a dump of the family `dumped`."""
     held = _Held()
     rest = _Bytes(data)
@@ -310,7 +315,7 @@ def _read_attribute(
     elif code in _SIMPLE:
         name, read = _SIMPLE[code]
         values[name] = read(value)
-    elif code not in (18,):  # AS4_AGGREGATOR says what AGGREGATOR could not
+    elif code != 18:  # AS4_AGGREGATOR says what AGGREGATOR could not
         shown = "0x" + value.take(value.left).hex()
         values.setdefault("other", {})[f"0x{code:02x}-0x{flags:02X}"] = shown[:UNKNOWN_CHARACTERS]
 
@@ -349,7 +354,7 @@ def _read_segments(value: _Bytes, as_bytes: int) -> list[tuple[str, list[int]]]:
 def _merge_paths(
     short: list[tuple[str, list[int]]], long: list[tuple[str, list[int]]]
 ) -> list[tuple[str, list[int]]]:
-    """AS4_PATH takes the place of as many numbers at the end of AS_PATH (RFC 6793 section 4.2.3)."""
+    """AS4_PATH replaces as many numbers at the end of AS_PATH (RFC 6793 section 4.2.3)."""
     surplus = sum(map(_path_length, short)) - sum(map(_path_length, long))
     if not long or surplus < 0:
         return short

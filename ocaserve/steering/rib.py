@@ -91,7 +91,7 @@ class AttributeSet(msgspec.Struct, gc=False, eq=False):
 
 
 class Path(msgspec.Struct, gc=False, eq=False):
-    """What all routes have that refer to it. `reason`: why they are not used, None when they are."""
+    """What all routes have that refer to it. `reason`: why they are not used, else None."""
 
     source: Source
     path_id: int
@@ -189,16 +189,16 @@ class RoutingTable:
 
     # -- changing --------------------------------------------------------------------------------
 
-    def announce(
-        self, source: Source, announcement: Announcement, attributes: Attributes
-    ) -> None:
+    def announce(self, source: Source, announcement: Announcement, attributes: Attributes) -> None:
         """Take routes; each replaces what the source said before under the same identifier."""
         if not announcement.nlri or source.is_over_limit:
             return
         family, next_hop, nlri = announcement
         held = self._hold_attributes(attributes, next_hop)
-        verdict = FAMILY_OFF if source.is_off else judge_attributes(
-            attributes, next_hop, source.local_as, self.policy.longest_path
+        verdict = (
+            FAMILY_OFF
+            if source.is_off
+            else judge_attributes(attributes, next_hop, source.local_as, self.policy.longest_path)
         )
         judge = self._filters[family].judge
         made: dict[tuple[int, str | None, str | None], Path] = {}
@@ -259,7 +259,7 @@ class RoutingTable:
         old = None
         if entry is None:
             level[bits] = path
-        elif entry.__class__ is Path and _is_same_route(entry, path):  # type: ignore[arg-type]
+        elif entry.__class__ is Path and _is_same_route(entry, path):
             old = entry
             level[bits] = path
         else:
@@ -267,9 +267,11 @@ class RoutingTable:
             if path in rivals:  # compared by identity
                 return
             old = next((each for each in rivals if _is_same_route(each, path)), None)
-            level[bits] = tuple(sorted([path, *(r for r in rivals if r is not old)], key=preference))
+            level[bits] = tuple(
+                sorted([path, *(r for r in rivals if r is not old)], key=preference)
+            )
         path.routes += 1
-        self._count(family, length, bits, old, path)  # type: ignore[arg-type]
+        self._count(family, length, bits, old, path)
 
     def _remove(self, family: int, length: int, bits: int, path: Path) -> None:
         level = self._levels[family][length]
@@ -361,9 +363,7 @@ class RoutingTable:
         if path.routes:
             return
         number = attributes.number
-        del self._paths[
-            source.number, path.generation, path.path_id, number, path.reason, path.rov
-        ]
+        del self._paths[source.number, path.generation, path.path_id, number, path.reason, path.rov]
         attributes.uses -= 1
         if not attributes.uses:
             del self._attributes[attributes.text]
