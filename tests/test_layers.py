@@ -76,7 +76,12 @@ RULES = [
     ),
     pytest.param(Rule("ocaserve*", ("tests",)), id="product"),
     pytest.param(
-        Rule("ocaserve*", ("bgp",), but=("ocaserve.steering*", "ocaserve.settings.bgp")), id="bgp"
+        Rule(
+            "ocaserve*",
+            ("bgp",),
+            but=("ocaserve.steering*", "ocaserve.settings.bgp", "ocaserve.control.handlers.routes"),
+        ),
+        id="bgp",
     ),
     *(
         pytest.param(

@@ -154,6 +154,23 @@ async def test_socket_left_behind(path: Path) -> None:
         writer.close()
 
 
+async def test_gone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A feeder that is replaced is no end; one that is not means that ExaBGP is gone."""
+    monkeypatch.setattr("ocaserve.steering.feed.GONE_S", 0.2)
+    gone = asyncio.Event()
+    feed = Feed(Lines(), {os.geteuid()}, gone.set)
+    await feed.start(path)
+    for _ in range(2):
+        assert not gone.is_set()
+        _, writer = await asyncio.open_unix_connection(path)
+        await until(lambda: feed.is_connected, "a connection")
+        writer.close()
+        await until(lambda: not feed.is_connected, "its end")
+    async with asyncio.timeout(_WAIT_S):
+        await gone.wait()
+    await feed.stop()
+
+
 async def test_refresh_without_a_feeder(path: Path) -> None:
     """There is nobody to ask, and the one that comes tells everything."""
     async with feeding(Lines(), path) as feed:
