@@ -142,20 +142,6 @@ def test_end_of_rib(lab: Lab, router: Router) -> None:
     eventually(lambda: whole <= lab.heard.whole, "End-of-RIB of both families")
 
 
-def test_session_down_and_up(lab: Lab, router: Router) -> None:
-    """What was known goes with the session, and comes back with it."""
-    router.announce("10.2.0.0/16")
-    eventually(lambda: "10.2.0.0/16" in lab.heard.prefixes(router.address), "it is announced")
-    router.close_session()
-    eventually(lambda: lab.heard.states[router.address] == "down", "the session is down")
-    router.open_session()
-    eventually(
-        lambda: "10.2.0.0/16" in lab.heard.prefixes(router.address),
-        "the session and the route are back",
-        timeout_s=30,
-    )
-
-
 def test_refresh(lab: Lab, router: Router) -> None:
     """Asked to, the router sends its table again."""
     router.announce("10.3.0.0/16")
