@@ -415,7 +415,9 @@ class _Seen:
                 length = int(length_text)
                 value = int.from_bytes(inet_pton(af, address), "big")
                 rest = width - length
-                bits = value >> rest
+                bits = value >> rest  # raises ValueError where the length is too great
+                if rest > width:
+                    raise ValueError(length_text)
                 path_id = _read_path_id(item)
             except (ValueError, KeyError, TypeError, OSError, AttributeError):
                 self.malformed += 1
