@@ -76,7 +76,8 @@ RULES = [
     ),
     pytest.param(Rule("ocaserve*", ("tests",)), id="product"),
     pytest.param(
-        Rule("ocaserve*", ("bgp",), PURE_BGP, but=("ocaserve.steering*", "ocaserve.settings.bgp")), id="bgp"
+        Rule("ocaserve*", ("bgp",), PURE_BGP, but=("ocaserve.steering*", "ocaserve.settings.bgp")),
+        id="bgp",
     ),
     *(
         pytest.param(

@@ -225,9 +225,7 @@ def test_session_that_went_down_unheard(table: Table, exabgp: Exabgp) -> None:
     assert table.sessions.peers[Session(PEER, LOCAL)].state == "down"
 
 
-def test_session_in_the_middle_of_telling_is_not_asked_again(
-    table: Table, exabgp: Exabgp
-) -> None:
+def test_session_in_the_middle_of_telling_is_not_asked_again(table: Table, exabgp: Exabgp) -> None:
     table.hear(exabgp.opened([70], BOTH), exabgp.state("up"), exabgp.announce("11.0.0.0/8"))
     table.hear(feeder(feeder="hello", version=1, pid=5, exabgp_pid=100))
     table.hear(neighbors(up=True, asked=False), exabgp.announce("11.0.0.0/8"))
