@@ -416,10 +416,11 @@ class _Seen:
                 value = int.from_bytes(inet_pton(af, address), "big")
                 rest = width - length
                 bits = value >> rest  # raises ValueError where the length is too great
-                if rest > width:
-                    raise ValueError(length_text)
                 path_id = _read_path_id(item)
             except (ValueError, KeyError, TypeError, OSError, AttributeError):
+                self.malformed += 1
+                continue
+            if length < 0:
                 self.malformed += 1
                 continue
             if bits << rest != value:

@@ -8,7 +8,7 @@ import gzip
 import io
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,13 @@ async def appliance(tmp_path: Path) -> AsyncIterator[Appliance_]:
     )
     yield made
     await made.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Look again and again, for nobody says when."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(0.01)
 
 
 def check(document: Any, schema: dict[str, Any], where: str = "$") -> None:
@@ -184,8 +191,7 @@ async def test_waiting_for_changes_ends_with_the_first(appliance: Appliance_) ->
     report = await appliance.get("/v1/report")
     query = f"?session={report['session']}&after={report['serial']}&wait=60"
     waiting = asyncio.create_task(appliance.get(f"/v1/report/changes{query}"))
-    while appliance.service._news is None:
-        await asyncio.sleep(0.01)
+    await until(lambda: appliance.service._news is not None)
     appliance.hear(appliance.exabgp.announce("12.0.0.0/8"))
     changes = await asyncio.wait_for(waiting, PATIENCE_S)
     assert "12.0.0.0/8" in changes["routes"]
@@ -269,9 +275,9 @@ async def test_explain_while_not_serving(appliance: Appliance_) -> None:
 
 
 async def test_exports(appliance: Appliance_) -> None:
-    async with ClientSession() as client:
-        async with client.get(appliance.server.make_url("/v1/routes.csv")) as response:
-            rows = list(csv.DictReader(io.StringIO(await response.text())))
+    url = appliance.server.make_url("/v1/routes.csv")
+    async with ClientSession() as client, client.get(url) as response:
+        rows = list(csv.DictReader(io.StringIO(await response.text())))
     assert [(row["prefix"], row["peer"], row["best"]) for row in rows] == [
         ("11.0.0.0/8", "192.0.2.2", "yes"), ("11.0.0.0/8", PEER, "no"), ("2a00::/32", PEER, "yes"),
     ]  # fmt: skip
@@ -360,9 +366,7 @@ class Receiver:
         return web.Response(status=status)
 
     async def until(self, prefix: str, held: bool = True) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while (prefix in self.consumer.routes) is not held:
-                await asyncio.sleep(0.02)
+        await until(lambda: (prefix in self.consumer.routes) is held)
 
 
 async def test_push(appliance: Appliance_, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
