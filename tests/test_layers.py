@@ -103,6 +103,10 @@ RULES = [
         for name in PURE_BGP
     ),
     *(
+        pytest.param(Rule(f"bgp.{name}", ACTING), id=f"bgp_{name}")
+        for name in ("backlog", "commands", "configuration")
+    ),
+    *(
         pytest.param(Rule(f"ocaserve.fill.{name}", (*OURS, *ACTING), DECIDING_FILL), id=name)
         for name in ("manifest", "window", "planner")
     ),

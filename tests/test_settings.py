@@ -145,7 +145,7 @@ def test_directories_are_relative_to_the_shell(disk: Path, monkeypatch: pytest.M
         ),
         pytest.param(
             "[appliance]\nzzz = 1",
-            "appliance.zzz: unknown key; known here: id, site",
+            "appliance.zzz: unknown key; known here: id, site, ",
             id="unlike_any",
         ),
         pytest.param('file = "x"', "file: unknown key", id="not_a_setting"),

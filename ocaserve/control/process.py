@@ -7,19 +7,18 @@ import logging
 import os
 import signal
 import ssl
-import time
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from ocaserve.addresses import Address
 from ocaserve.control.app import build_app
 from ocaserve.control.auth import Guard
-from ocaserve.control.duty import DutyRecord
 from ocaserve.control.link import Link
 from ocaserve.control.local_token import publish_token, withdraw_token
+from ocaserve.control.operations import recall_intent, state_file_in
 from ocaserve.control.state import ControlState
+from ocaserve.runtime import find_state_folder
 from ocaserve.settings import Settings, Tokens
 from ocaserve.settings.control import read_tokens
 from ocaserve.supervisor.service import Given, Service
@@ -30,7 +29,7 @@ _IGNORED_SIGNALS = (
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
 )  # fmt: skip
 """The supervisor decides what they mean, and says so over the channel."""
-_SAMPLE_S = 1.0
+_LOOK_EVERY_S = 1.0
 _SHUTDOWN_S = 1.0  # for running requests, when it is replaced or the appliance stops
 
 
@@ -71,25 +70,22 @@ def _make_local_token(tokens: Tokens, addresses: list[Address]) -> str:
 
 async def _serve(given: Given, guard: Guard) -> None:
     link = Link(given.channel)
-    state = ControlState(
-        given.settings, given.counters, link, given.folder, guard, _noted_duty(given)
-    )
+    settings = given.settings
+    state_folder = find_state_folder(settings.appliance.state_directory, os.environ)
+    state_file = state_file_in(state_folder)
+    intent = recall_intent(given.notes, state_file)
+    state = ControlState(settings, given.counters, link, given.folder, guard, intent, state_file)
     is_over = asyncio.Event()
     runner = web.AppRunner(build_app(state), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
-    tls = _tls_context(given.settings)
+    tls = _tls_context(settings)
     for address, (sock,) in given.listeners.items():
         await web.SockSite(runner, sock, ssl_context=None if address.path else tls).start()
     link.open(asyncio.get_running_loop(), lambda order: _obey(order, state, is_over), is_over.set)
-    sampling = asyncio.create_task(_sample(state))
+    looking = asyncio.create_task(_look_again_and_again(state))
     await is_over.wait()
-    sampling.cancel()
+    looking.cancel()
     await runner.cleanup()
-
-
-def _noted_duty(given: Given) -> DutyRecord | None:
-    noted = given.notes.get("duty")
-    return None if noted is None else msgspec.convert(noted, DutyRecord)
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -113,7 +109,10 @@ def _obey(order: dict[str, Any], state: ControlState, is_over: asyncio.Event) ->
             _log.error("control: unknown order %r", unknown)
 
 
-async def _sample(state: ControlState) -> None:
+async def _look_again_and_again(state: ControlState) -> None:
     while True:
-        state.traffic.sample(state.counters.totals(), time.monotonic())
-        await asyncio.sleep(_SAMPLE_S)
+        try:
+            state.look()
+        except Exception:  # noqa: BLE001 - the next look may succeed, and a drain must end
+            _log.exception("control: looking after the appliance failed")
+        await asyncio.sleep(_LOOK_EVERY_S)

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from ocaserve.control.auth import Guard
 from ocaserve.control.duty import DutyRecord
 from ocaserve.control.link import Link
+from ocaserve.control.operations import Intent, Operations
 from ocaserve.control.traffic import Traffic
 from ocaserve.health import Component
 from ocaserve.lifecycle import Duty, Phase
@@ -82,22 +83,31 @@ class ControlState:
         link: Link,
         folder: Path,
         guard: Guard,
-        duty: DutyRecord | None = None,
+        intent: Intent | None = None,
+        state_file: Path | None = None,
     ) -> None:
         self.settings = settings
         self.counters = counters
         self.link = link
         self.folder = folder
         self.guard = guard
-        self.duty = duty or DutyRecord(since=time.time())
+        self.operations = Operations(
+            intent or Intent(), settings.drain, link, state_file, self.find_obstacle
+        )
         self.appliance = Appliance(started=time.time())
-        self.traffic = Traffic()
+        self.traffic = Traffic(settings.drain.quiet_bits_per_s)
+        self.lost_contact = ""  # why the control plane cannot be reached, told by who reports to it
         self.components: list[Component] = []
         self.registry = CollectorRegistry()
 
     def see(self, appliance: dict[str, Any]) -> None:
         """The supervisor shows what has changed."""
         self.appliance = msgspec.convert(appliance, Appliance)
+
+    @property
+    def duty(self) -> DutyRecord:
+        """What the operator wants now."""
+        return self.operations.duty
 
     @property
     def lifecycle(self) -> str:
@@ -110,7 +120,19 @@ class ControlState:
     @property
     def takes_traffic(self) -> bool:
         """Whether clients should be sent here: what /healthz says with 200 or 503."""
-        return self.lifecycle == "serving"
+        return self.lifecycle == "serving" and not self.find_obstacle()
+
+    def find_obstacle(self) -> str | None:
+        """Why clients should not be sent here although the operator wants it, in a word."""
+        if self.lost_contact and self.settings.drain.lost_contact == "withdraw":
+            return "withdrawn"
+        return None
+
+    def look(self) -> None:
+        """Once a second: what is sent now, and what is due by now."""
+        now = time.monotonic()
+        self.traffic.sample(self.counters.totals(), now)
+        self.operations.look(self.traffic.quiet_s(now))
 
     def serving_workers(self) -> Sequence[WorkerRow]:
         """Those that accept connections."""

@@ -19,9 +19,11 @@ class Sample(NamedTuple):
 
 
 class Traffic:
-    """What is going on right now."""
+    """What is going on right now; below `quiet_bits_per_s` it is quiet."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet_bits_per_s: float = 0.0) -> None:
+        self._quiet_bits_per_s = quiet_bits_per_s
+        self._quiet_since: float | None = None
         self._samples: deque[Sample] = deque()
         self.connections = 0
         self.totals: Mapping[str, int] = {}
@@ -31,9 +33,23 @@ class Traffic:
         self.totals = totals
         self.connections = totals.get("connections", 0)
         body_bytes = sum(totals.get(name, 0) for name in _BYTES)
-        self._samples.append(Sample(now, body_bytes, totals.get("requests", 0)))
+        sample = Sample(now, body_bytes, totals.get("requests", 0))
+        if self._samples:
+            self._judge(self._samples[-1], sample)
+        self._samples.append(sample)
         while len(self._samples) > 2 and self._samples[1].at <= now - _WINDOW_S:
             self._samples.popleft()
+
+    def _judge(self, before: Sample, after: Sample) -> None:
+        bits_per_s = 8 * (after.body_bytes - before.body_bytes) / (after.at - before.at)
+        if bits_per_s > self._quiet_bits_per_s:
+            self._quiet_since = None
+        elif self._quiet_since is None:
+            self._quiet_since = before.at
+
+    def quiet_s(self, now: float) -> float:
+        """For how long it has been quiet, in seconds."""
+        return 0.0 if self._quiet_since is None else now - self._quiet_since
 
     @property
     def bits_per_s(self) -> float:

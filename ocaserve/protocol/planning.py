@@ -26,6 +26,7 @@ from ocaserve.protocol.ranges import (
     unsatisfied_range,
 )
 
+HEALTHZ_PATH = b"/healthz"
 ALLOWED_METHODS = b"GET, HEAD, OPTIONS"
 RETRY_AFTER_S = 1
 """A client turned away comes back soon or goes elsewhere; a longer wait would idle an appliance
@@ -231,8 +232,15 @@ _NO_REQUEST = Request(b"GET", b"", 1, Fields(close=True), None)
 
 
 def _plan_error(status: int, request: Request, date: bytes, lines: bytes) -> ResponsePlan:
-    """An answer with a short text, which goes out in one piece with the head."""
+    """An answer that says its status again, for people."""
     text = b"%d %b\n" % (status, _REASONS[status])
+    return _plan_text(status, request, date, lines, text)
+
+
+def _plan_text(
+    status: int, request: Request, date: bytes, lines: bytes, text: bytes
+) -> ResponsePlan:
+    """An answer with a short text, which goes out in one piece with the head."""
     lines += b"Content-Type: text/plain; charset=utf-8\r\n"
     head, keep_alive = _format_head(status, request, date, lines, len(text))
     if request.method != b"HEAD":
@@ -308,3 +316,16 @@ def plan_options(request: Request, policy: ResponsePolicy, date: bytes) -> Respo
         )
     head, keep_alive = _format_head(204, request, date, lines, None)
     return ResponsePlan(204, head, (), 0, keep_alive)
+
+
+def is_healthz(request: Request) -> bool:
+    """Whether it asks how the appliance is: a path that no object can have, signed URLs or not."""
+    return request.target.partition(b"?")[0] == HEALTHZ_PATH and request.method in (b"GET", b"HEAD")
+
+
+def plan_healthz(
+    request: Request, policy: ResponsePolicy, date: bytes, word: bytes, *, is_fit: bool
+) -> ResponsePlan:
+    """The answer to a load balancer: 200 when clients should be sent here, and the state."""
+    lines = policy.lines + b"Cache-Control: no-store\r\n"
+    return _plan_text(200 if is_fit else 503, request, date, lines, word + b"\n")

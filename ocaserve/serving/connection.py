@@ -19,13 +19,20 @@ from time import monotonic
 
 from ocaserve.protocol.exchange import Event, State, next_state
 from ocaserve.protocol.messages import Request, RequestRefused, ResponsePlan
-from ocaserve.protocol.planning import check_request, plan_options, plan_refusal, plan_response
+from ocaserve.protocol.planning import (
+    check_request,
+    is_healthz,
+    plan_healthz,
+    plan_options,
+    plan_refusal,
+    plan_response,
+)
 from ocaserve.protocol.target import parse_target
 from ocaserve.serving.catalogue import OpenFile
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import CLOSE_PLACES, Count
 from ocaserve.serving.readiness import READ, WRITE
-from ocaserve.serving.services import Services
+from ocaserve.serving.services import Duty, Services
 from ocaserve.serving.transfer import Transfer
 
 RECEIVE_BYTES = 4 * 1024  # a few pipelined heads; a head alone is rarely over 1 KiB
@@ -172,6 +179,9 @@ class Connection:
         if services.draining or self._requests >= services.limits.requests_per_connection:
             request = request._replace(fields=replace(request.fields, close=True))
         self._request = request
+        if services.duty.turns_away and not is_healthz(request):
+            self._refuse(RequestRefused(503, "drained"), CloseReason.DRAINED)
+            return
         if request.method == b"GET" and not request.fields.has_body:
             file = services.catalogue.get(request.target)
             if file is not None:
@@ -179,13 +189,24 @@ class Connection:
                 return
         try:
             check_request(request)
-            if request.method == b"OPTIONS":
+            if is_healthz(request):
+                self._tell_health(request)
+            elif request.method == b"OPTIONS":
                 plan = plan_options(request, services.policy, services.clock.http_date)
                 self._start(plan, None)
             else:
                 self._look_up(request)
         except RequestRefused as refusal:
             self._refuse(refusal)
+
+    def _tell_health(self, request: Request) -> None:
+        """From memory: a load balancer asks often, also when the disks do not answer."""
+        services = self._services
+        duty = Duty(b"stopping", is_fit=False) if services.draining else services.duty
+        plan = plan_healthz(
+            request, services.policy, services.clock.http_date, duty.word, is_fit=duty.is_fit
+        )
+        self._start(plan, None)
 
     def _look_up(self, request: Request) -> None:
         """The path may be known; otherwise have threads find the file."""

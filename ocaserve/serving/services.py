@@ -46,6 +46,18 @@ class Clock:
 
 
 @dataclass(slots=True)
+class Duty:
+    """What the control process says of the whole appliance; until it does, that it serves.
+
+    turns_away: a drain is past its deadline, and new requests are refused.
+    """
+
+    word: bytes = b"serving"
+    is_fit: bool = True
+    turns_away: bool = False
+
+
+@dataclass(slots=True)
 class Services:
     """One worker's means. `counts` is its slot of the shared map."""
 
@@ -67,6 +79,7 @@ class Services:
     on_close: Callable[[Connection], None]
     on_store_error: Callable[[OSError], None]
     draining: bool = False
+    duty: Duty = field(default_factory=Duty)
     drain_idle_s: float = field(default=1.0)
 
 

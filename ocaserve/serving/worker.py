@@ -31,7 +31,7 @@ from ocaserve.serving.deadlines import DeadlineWheel
 from ocaserve.serving.listener import Acceptor
 from ocaserve.serving.readiness import system_readiness
 from ocaserve.serving.sending import system_sender
-from ocaserve.serving.services import Clock, Services, entry_formatter
+from ocaserve.serving.services import Clock, Duty, Services, entry_formatter
 from ocaserve.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -187,6 +187,10 @@ class Worker:
             case "reopen_logs":
                 if self._services.log is not None:
                     self._services.log.reopen()
+            case "duty":
+                self._services.duty = Duty(
+                    order["word"].encode(), order["is_fit"], order["turns_away"]
+                )
             case unknown:
                 _log.error("%s: unknown order %r", self._name, unknown)
 

@@ -9,6 +9,7 @@ A module for each table (`serve`, `appliance`), put together in `model`; `loadin
 
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.control import Control, Tokens
+from ocaserve.settings.drain import Drain
 from ocaserve.settings.loading import load_settings, settings_from_directories
 from ocaserve.settings.manual import describe_settings
 from ocaserve.settings.model import Settings
@@ -17,6 +18,7 @@ from ocaserve.settings.serve import Limits, Serve
 __all__ = [
     "Appliance",
     "Control",
+    "Drain",
     "Limits",
     "Serve",
     "Settings",

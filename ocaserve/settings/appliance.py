@@ -27,6 +27,14 @@ class Appliance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "up to 255 characters", "appliances of one site share fill and routes", max_length=255
         ),
     ] = ""
+    state_directory: Annotated[
+        str,
+        text(
+            "a directory",
+            "for what outlives a restart: maintenance windows, a drain. Without it the service "
+            "manager's (STATE_DIRECTORY), else such things are forgotten",
+        ),
+    ] = ""
 
 
 class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -23,6 +23,9 @@ def find_contradictions(settings: Settings) -> Iterator[str]:
     yield from _find_control_faults(settings.control)
     yield from _find_store_faults([Path(store.path) for store in settings.store])
     yield from find_bgp_faults(settings.bgp)
+    state = settings.appliance.state_directory
+    if state and not os.access(state, os.W_OK | os.X_OK):
+        yield f"appliance.state_directory = {state!r}: must be a directory that can be written"
     yield from find_report_faults(settings.report)
     log = settings.serve.access_log
     if log not in ("-", "off") and not Path(log).parent.is_dir():

@@ -84,9 +84,19 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
         settings.control, **{name: str(folder / given) for name, given in paths.items()}
     )
     bgp = resolve_bgp_paths(settings.bgp, folder)
+    appliance = settings.appliance
+    if appliance.state_directory:
+        state = str(folder / appliance.state_directory)
+        appliance = msgspec.structs.replace(appliance, state_directory=state)
     report = settings.report
     if report.token_file:
         report = msgspec.structs.replace(report, token_file=str(folder / report.token_file))
     return msgspec.structs.replace(
-        settings, store=stores, serve=serve, control=control, bgp=bgp, report=report
+        settings,
+        store=stores,
+        serve=serve,
+        control=control,
+        bgp=bgp,
+        report=report,
+        appliance=appliance,
     )

@@ -8,6 +8,7 @@ from ocaserve.schema import describe_table
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.bgp import Bgp, NeighborSettings
 from ocaserve.settings.control import Control, Tokens
+from ocaserve.settings.drain import Drain
 from ocaserve.settings.report import Report
 from ocaserve.settings.serve import Limits, Serve
 
@@ -19,6 +20,7 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[control.tokens]", Tokens),
     ("[bgp]", Bgp),
     ("[[bgp.neighbor]]", NeighborSettings),
+    ("[drain]", Drain),
     ("[report]", Report),
     ("[[store]]", StoreSettings),
 )

@@ -10,6 +10,7 @@ from msgspec import Struct
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.bgp import Bgp
 from ocaserve.settings.control import Control
+from ocaserve.settings.drain import Drain
 from ocaserve.settings.report import Report
 from ocaserve.settings.serve import Serve
 
@@ -21,6 +22,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     serve: Serve = msgspec.field(default_factory=Serve)
     control: Control = msgspec.field(default_factory=Control)
     bgp: Bgp = msgspec.field(default_factory=Bgp)
+    drain: Drain = msgspec.field(default_factory=Drain)
     report: Report = msgspec.field(default_factory=Report)
     store: list[StoreSettings]
 

@@ -95,6 +95,10 @@ class RouteService:
         """A line of ExaBGP's or of the feeder's; the sink of a feed."""
         self._follow(self.sessions.apply(line, time.time()))
 
+    def lose(self) -> None:
+        """ExaBGP is gone: what it told is stale until it is back, or too old."""
+        self._follow(self.sessions.lose("ExaBGP is gone", time.time()))
+
     async def run(self) -> None:
         """What time brings, for as long as the appliance runs."""
         while True:

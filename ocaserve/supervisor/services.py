@@ -149,7 +149,11 @@ class Services:
         post.started = post.heard = time.monotonic()
         post.is_killed = False
         channel = post.channel
-        self._reactor.watch(channel.fileno(), lambda: self._hear(post, channel))
+
+        def hear() -> None:
+            self._hear(post, channel)
+
+        self._reactor.watch(channel.fileno(), hear)
         self._on_news()
 
     def let_go(self) -> None:

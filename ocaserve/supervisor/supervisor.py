@@ -130,7 +130,7 @@ class Supervisor:
     def run(self) -> None:
         """Bring the appliance into service; return when it has stopped. Raises OcaserveError."""
         _raise_descriptor_limit()
-        self._services.notes = take_notes(os.environ)
+        self._services.notes, self._worker_orders = take_notes(os.environ)
         self._is_takeover = self._open_first_listeners()
         self._folder = make_runtime_folder(os.environ)
         try:
@@ -539,7 +539,8 @@ class Supervisor:
         if busy:
             _log.warning("upgrade ignored while %s", busy[0])
             return
-        self._upgrade.start(self._all_listeners(), self._lent, self._services.notes)
+        notes = {"services": self._services.notes, "workers": self._worker_orders}
+        self._upgrade.start(self._all_listeners(), self._lent, notes)
 
     def _hand_over(self, pid: int) -> None:
         """A new version serves: what runs here ends in its own time."""

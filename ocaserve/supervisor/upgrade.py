@@ -43,8 +43,10 @@ class Upgrade:
         self._pipe = -1
         self.is_starting = False
 
-    def start(self, listeners: Listeners, lent: Collection[Address], notes: Notes) -> None:
-        """Start one; or log why it cannot be. It takes the services' notes over."""
+    def start(
+        self, listeners: Listeners, lent: Collection[Address], notes: Mapping[str, Notes]
+    ) -> None:
+        """Start one; or log why it cannot be. It finds the notes with `take_notes`."""
         variables, descriptors = pass_on(listeners, lent)
         variables[_NOTES] = json.dumps(notes)
         self._pipe, ready = os.pipe()
@@ -120,6 +122,10 @@ def new_environment(environment: Mapping[str, str], listeners: Mapping[str, str]
     return {k: v for k, v in environment.items() if k != "WATCHDOG_PID"} | dict(listeners)
 
 
-def take_notes(environment: MutableMapping[str, str]) -> Notes:
-    """The notes of the version before this one; the variable is removed, as no child needs it."""
-    return dict(json.loads(environment.pop(_NOTES, "{}")))
+def take_notes(environment: MutableMapping[str, str]) -> tuple[Notes, Notes]:
+    """Of the version before this one: the notes of its services, and its orders to workers.
+
+    The variable is removed, as no child needs it.
+    """
+    notes = json.loads(environment.pop(_NOTES, "{}"))
+    return dict(notes.get("services", {})), dict(notes.get("workers", {}))

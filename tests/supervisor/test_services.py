@@ -228,7 +228,7 @@ def test_notes_go_to_a_new_version(tmp_path: Path) -> None:
         tmp_path,
         toml=with_control(tmp_path),
         clerks={"clerk": "serve"},
-        environment={"OCASERVE_NOTES": '{"duty": 7}'},
+        environment={"OCASERVE_NOTES": '{"services": {"duty": 7}}'},
     ) as running:
         running.await_ready()
         assert consult(tmp_path / "control")["notes"] == {"duty": 7}

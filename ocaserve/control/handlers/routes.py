@@ -403,7 +403,7 @@ async def _push(app: web.Application) -> None:
 
 async def _hear_feeder(app: web.Application) -> AsyncIterator[None]:
     service, state = app[SERVICE], app[STATE]
-    feed = await open_feed(service, state.folder, state.settings.bgp)
+    feed = await open_feed(service, state.folder, state.settings.bgp, service.lose)
     service.ask_refresh = feed.refresh
     yield
     await feed.stop()

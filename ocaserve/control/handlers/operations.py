@@ -1,0 +1,163 @@
+"""Taking the appliance out of service and back, and other settings."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Annotated
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from ocaserve.control.auth import Role
+from ocaserve.control.handlers.status import describe_status
+from ocaserve.control.maintenance import MOST_WINDOWS, Window, find_window_fault
+from ocaserve.control.problems import Problem
+from ocaserve.control.routing import Call, Route, add_routes
+from ocaserve.control.schemas import Status, as_time
+from ocaserve.lifecycle import Phase
+
+_Time = Annotated[datetime, Meta(tz=True)]
+_Reason = Annotated[str, Meta(max_length=500)]
+
+
+class DrainRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`deadline`: when new requests are turned away, that of `drain.deadline_s` without it.
+
+    `until`: when it ends by itself.
+    """
+
+    reason: _Reason = ""
+    deadline: _Time | None = None
+    until: _Time | None = None
+
+
+class NoMembers(Struct, frozen=True, forbid_unknown_fields=True):
+    """An empty object, or no body at all."""
+
+
+class WindowRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From `start` to `end` the appliance is out of service."""
+
+    start: _Time
+    end: _Time
+    reason: _Reason = ""
+
+
+class WindowShown(Struct, frozen=True, kw_only=True):
+    """A maintenance window that is not over."""
+
+    id: str
+    start: datetime
+    end: datetime
+    reason: str
+    has_begun: bool
+
+
+class Windows(Struct, frozen=True, kw_only=True):
+    """In the order of their begin."""
+
+    windows: list[WindowShown]
+
+
+class Reload(Struct, frozen=True, kw_only=True):
+    """The last reload. `outcome`: none, running, done, refused or undone."""
+
+    outcome: str
+    at: datetime | None
+    faults: list[str]
+
+
+async def drain(call: Call) -> Status:
+    now = time.time()
+    wanted: DrainRequest = call.body
+    until = None if wanted.until is None else wanted.until.timestamp()
+    if until is not None and until <= now:
+        raise Problem(422, "until: must be in the future")
+    deadline = None if wanted.deadline is None else wanted.deadline.timestamp()
+    call.state.operations.drain(wanted.reason, deadline=deadline, until=until)
+    return describe_status(call.state)
+
+
+async def enable(call: Call) -> Status:
+    call.state.operations.enable()
+    return describe_status(call.state)
+
+
+async def list_windows(call: Call) -> Windows:
+    return Windows(windows=[_show(window) for window in call.state.operations.intent.windows])
+
+
+async def add_window(call: Call) -> WindowShown:
+    wanted: WindowRequest = call.body
+    operations = call.state.operations
+    start, end = wanted.start.timestamp(), wanted.end.timestamp()
+    if fault := find_window_fault(start, end, time.time()):
+        raise Problem(422, fault)
+    if len(operations.intent.windows) >= MOST_WINDOWS:
+        raise Problem(409, f"there are {MOST_WINDOWS} maintenance windows already")
+    return _show(operations.add_window(start, end, wanted.reason))
+
+
+async def cancel_window(call: Call) -> web.Response:
+    operations = call.state.operations
+    for window in operations.intent.windows:
+        if window.id == call.path["id"]:
+            operations.cancel_window(window)
+            return web.Response(status=204)
+    raise Problem(404, f"there is no maintenance window {call.path['id']!r}")
+
+
+async def reload(call: Call) -> Reload:
+    """The answer comes before the outcome, which GET tells: this process may be replaced."""
+    if call.state.appliance.phase is not Phase.SERVING:
+        raise Problem(409, f"the appliance is {call.state.lifecycle}")
+    call.state.link.ask("reload")
+    return Reload(outcome="running", at=as_time(time.time()), faults=[])
+
+
+async def show_reload(call: Call) -> Reload:
+    last = call.state.appliance.reload
+    if not last.outcome:
+        return Reload(outcome="none", at=None, faults=[])
+    return Reload(outcome=last.outcome, at=as_time(last.at), faults=last.faults)
+
+
+def _show(window: Window) -> WindowShown:
+    return WindowShown(
+        id=window.id,
+        start=as_time(window.start),
+        end=as_time(window.end),
+        reason=window.reason,
+        has_begun=window.has_begun,
+    )
+
+
+ROUTES = (
+    Route(
+        "POST", "/v1/drain", drain, "Take the appliance out of service, or change how", Status,
+        role=Role.OPERATE, body=DrainRequest,
+    ),
+    Route(
+        "POST", "/v1/enable", enable, "Take the appliance back into service", Status,
+        role=Role.OPERATE, body=NoMembers,
+    ),
+    Route("GET", "/v1/maintenance", list_windows, "Maintenance windows to come", Windows),
+    Route(
+        "POST", "/v1/maintenance", add_window, "Plan a maintenance window", WindowShown,
+        status=201, role=Role.OPERATE, body=WindowRequest, refuses=(409,),
+    ),
+    Route(
+        "DELETE", "/v1/maintenance/{id}", cancel_window, "Cancel a maintenance window",
+        status=204, role=Role.OPERATE, refuses=(404,),
+    ),
+    Route("GET", "/v1/reload", show_reload, "How the last reload went", Reload),
+    Route(
+        "POST", "/v1/reload", reload, "Read the settings again", Reload,
+        status=202, role=Role.OPERATE, body=NoMembers, refuses=(409,),
+    ),
+)  # fmt: skip
+
+
+def register(app: web.Application) -> None:
+    add_routes(app, ROUTES)
