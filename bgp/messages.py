@@ -415,9 +415,12 @@ class _Seen:
                 length = int(length_text)
                 value = int.from_bytes(inet_pton(af, address), "big")
                 rest = width - length
-                bits = value >> rest
+                bits = value >> rest  # raises ValueError where the length is too great
                 path_id = _read_path_id(item)
             except (ValueError, KeyError, TypeError, OSError, AttributeError):
+                self.malformed += 1
+                continue
+            if length < 0:
                 self.malformed += 1
                 continue
             if bits << rest != value:

@@ -5,6 +5,10 @@ of their names. A slot has a single writer, so no number needs a lock; a number 
 written with one store, so a reader in another process sees the old or the new value and nothing
 between.
 
+Labels. The columns of a family of counters (`name_0`, `name_1`, …) stand for labels, paths of
+stores for instance, in the order in which they became known. The supervisor assigns them before it
+forks, so all processes agree, and a label keeps its column whatever settings come and go.
+
 A worker that takes over a free slot goes on from the counters that it finds. So sums over all slots
 never go backwards, whichever workers come and go. Gauges end with their worker.
 """
@@ -14,17 +18,21 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 _WORD_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class CounterSlot:
-    """A worker's own row: `values[place]` is a counter or gauge, `place` its name's position."""
+    """A worker's own row: `values[place]` is a counter or gauge, `place` its name's position.
+
+    labels: the columns of each family, by label.
+    """
 
     values: memoryview
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class CounterMap:
@@ -40,6 +48,7 @@ class CounterMap:
         self._values = memoryview(self._map).cast("Q")
         self.slots = slots
         self._free = list(range(slots))
+        self._labels: dict[str, dict[str, int]] = {}
 
     @property
     def file(self) -> int:
@@ -58,10 +67,30 @@ class CounterMap:
 
     def slot(self, slot: int) -> CounterSlot:
         """The row of a slot, for its writer."""
-        return CounterSlot(self._row(slot))
+        return CounterSlot(self._row(slot), self._labels)
 
     def _row(self, slot: int) -> memoryview:
         return self._values[slot * self._width : (slot + 1) * self._width]
+
+    def gauges_of(self, slot: int) -> dict[str, int]:
+        """Each gauge of one slot."""
+        return dict(zip(self.gauges, self._row(slot)[len(self.counters) :].tolist(), strict=True))
+
+    def assign(self, family: str, labels: Iterable[str]) -> None:
+        """Give each label that is new a column; those beyond the last column share that."""
+        known = self._labels.setdefault(family, {})
+        last = sum(name.startswith(f"{family}_") for name in self.counters) - 1
+        for label in labels:
+            known.setdefault(label, min(len(known), last))
+
+    def labelled(self, family: str) -> dict[str, int]:
+        """Each label's sum over all slots; of labels that share a column the first one has it."""
+        totals = self.totals()
+        found: dict[str, int] = {}
+        for label, column in self._labels.get(family, {}).items():
+            if column == len(found):
+                found[label] = totals[f"{family}_{column}"]
+        return found
 
     def totals(self) -> dict[str, int]:
         """Each name's sum over all slots."""

@@ -76,11 +76,7 @@ RULES = [
     ),
     pytest.param(Rule("ocaserve*", ("tests",)), id="product"),
     pytest.param(
-        Rule(
-            "ocaserve*",
-            ("bgp",),
-            but=("ocaserve.steering*", "ocaserve.settings.bgp", "ocaserve.control.handlers.routes"),
-        ),
+        Rule("ocaserve*", ("bgp",), PURE_BGP, but=("ocaserve.steering*", "ocaserve.settings.bgp")),
         id="bgp",
     ),
     *(

@@ -10,6 +10,7 @@ import click
 
 from ocaserve import __version__
 from ocaserve.cli.demo import demo
+from ocaserve.cli.operate import drain, enable, reload, status
 from ocaserve.cli.routes import explain, report, routes
 from ocaserve.cli.serve import check, serve
 
@@ -20,5 +21,7 @@ def main() -> None:
     """Serve video from this machine's disks: byte ranges from disk to socket."""
 
 
-for _command in (serve, check, demo, routes, report, explain):
+for _command in (
+    serve, check, demo, status, drain, enable, reload, routes, report, explain,
+):  # fmt: skip
     main.add_command(_command)

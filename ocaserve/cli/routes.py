@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 
-from ocaserve.cli.fetching import fetch, fetch_json, find_control, where_options
+from ocaserve.cli.client import Client, appliance_options, connect, print_json
 from ocaserve.cli.output import fail
 from ocaserve.errors import OcaserveError
 
@@ -22,7 +22,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--peers", is_flag=True, help="The sessions and their families.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=1_000, show_default=True)
 @_JSON
-@where_options
+@appliance_options
 @click.pass_context
 def routes(
     context: click.Context,
@@ -33,23 +33,29 @@ def routes(
     as_json: bool,
     config: str | None,
     control: str | None,
+    token_file: str | None,
 ) -> None:
     """What BGP taught the running appliance."""
     if context.invoked_subcommand is not None:
         return
     if sum((lookup is not None, filtered, peers)) > 1:
         raise click.UsageError("--lookup, --filtered and --peers exclude each other")
+    client = connect(config, control, token_file)
+    if lookup is not None:
+        found = _get(client, "/v1/routes/lookup", {"at": lookup})
+        _show(found, as_json, _lookup_lines)
+        sys.exit(0 if found["match"] else 1)
+    if peers:
+        _show(_get(client, "/v1/routes/peers"), as_json, _peers_lines)
+    else:
+        query = {"limit": limit, "filtered": str(filtered).lower()}
+        _show(_get(client, "/v1/routes", query), as_json, _routes_lines)
+
+
+def _get(client: Client, path: str, query: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """What the appliance answers; ends the command where it cannot or will not."""
     try:
-        address = find_control(config, control)
-        if lookup is not None:
-            found = fetch_json(address, "/v1/routes/lookup", {"at": lookup})
-            _show(found, as_json, _lookup_lines)
-            sys.exit(0 if found["match"] else 1)
-        if peers:
-            _show(fetch_json(address, "/v1/routes/peers"), as_json, _peers_lines)
-        else:
-            query = {"limit": limit, "filtered": str(filtered).lower()}
-            _show(fetch_json(address, "/v1/routes", query), as_json, _routes_lines)
+        return client.get(f"{path}?{urlencode(query)}" if query else path)
     except OcaserveError as error:
         fail(error)
 
@@ -57,42 +63,40 @@ def routes(
 @click.command()
 @click.option("--changes-after", type=click.IntRange(0), metavar="N", help="What is new since N.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole document.")
-@where_options
+@appliance_options
 def report(
-    changes_after: int | None, as_json: bool, config: str | None, control: str | None
+    changes_after: int | None,
+    as_json: bool,
+    config: str | None,
+    control: str | None,
+    token_file: str | None,
 ) -> None:
     """What the running appliance tells the control plane."""
-    try:
-        address = find_control(config, control)
-        path, query = "/v1/report", {}
-        if changes_after is not None:
-            session = fetch_json(address, "/v1/report/session")["session"]
-            path, query = "/v1/report/changes", {"session": session, "after": changes_after}
-        pieces = fetch(address, path, query)
-        if as_json:
-            for piece in pieces:
-                sys.stdout.buffer.write(piece)
-            return
-        for line in _report_lines(json.loads(b"".join(pieces))):
-            click.echo(line)
-    except OcaserveError as error:
-        fail(error)
+    client = connect(config, control, token_file)
+    if changes_after is None:
+        found = _get(client, "/v1/report")
+    else:
+        session = _get(client, "/v1/report/session")["session"]
+        found = _get(client, "/v1/report/changes", {"session": session, "after": changes_after})
+    _show(found, as_json, _report_lines)
 
 
 @click.command()
 @click.argument("ip")
 @click.argument("key", metavar="[OBJECT]", required=False)
 @_JSON
-@where_options
+@appliance_options
 def explain(
-    ip: str, key: str | None, as_json: bool, config: str | None, control: str | None
+    ip: str,
+    key: str | None,
+    as_json: bool,
+    config: str | None,
+    control: str | None,
+    token_file: str | None,
 ) -> None:
     """Would this client be steered here for this object, and why."""
     query = {"ip": ip} | ({"object": key} if key else {})
-    try:
-        found = fetch_json(find_control(config, control), "/v1/explain", query)
-    except OcaserveError as error:
-        fail(error)
+    found = _get(connect(config, control, token_file), "/v1/explain", query)
     _show(found, as_json, _explain_lines)
     sys.exit(0 if found["steered_here"] else 1)
 
@@ -137,7 +141,7 @@ def replay(
 
 def _show(found: Any, as_json: bool, lines: Any) -> None:
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        print_json(found)
         return
     for line in lines(found):
         click.echo(line)

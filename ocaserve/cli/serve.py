@@ -35,7 +35,7 @@ def serve(
 ) -> None:
     """Run the appliance: with only DIR, on defaults (http://127.0.0.1:8080)."""
     from ocaserve.control.process import control_service
-    from ocaserve.serving.counters import COUNTERS, GAUGES
+    from ocaserve.serving.counters import COUNTERS, GAUGES, STORE_BYTES
     from ocaserve.serving.worker import run_worker
     from ocaserve.settings import settings_from_directories
     from ocaserve.steering.exabgp import exabgp_service
@@ -54,6 +54,7 @@ def serve(
             run_worker,
             names=(COUNTERS, GAUGES),
             services=(control_service(), exabgp_service()),
+            labels=lambda settings: {STORE_BYTES: [store.path for store in settings.store]},
             load=load,
             arguments=sys.argv[1:],
             ready_fd=ready_fd,

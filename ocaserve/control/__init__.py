@@ -25,7 +25,9 @@ Background work
     and closed use `app.cleanup_ctx`, as in any aiohttp application.
 
 Health
-    `app[STATE].components.append(component)`, see `ocaserve.health.Component`.
+    `app[STATE].components.append(component)`, see `ocaserve.health.Component`. What shall make
+    `/healthz` say 503 by itself is a function in `app[STATE].obstacles`, which returns a word for
+    it, or None; `app[STATE].lost_contact` is set by who talks to the control plane.
 
 Metrics
     `app[STATE].registry.register(collector)`, a collector of prometheus-client, which is called in

@@ -6,11 +6,19 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from ocaserve.control.handlers import routes, status
+from ocaserve.control import metrics, openapi
+from ocaserve.control.handlers import operations, routes, status, views
 from ocaserve.control.routing import ROUTES, limit_requests, tell_problems
 from ocaserve.control.state import STATE, ControlState
 
-AREAS: tuple[Callable[[web.Application], None], ...] = (status.register, routes.register)
+AREAS: tuple[Callable[[web.Application], None], ...] = (
+    status.register,
+    operations.register,
+    views.register,
+    routes.register,
+    metrics.register,
+    openapi.register,
+)
 
 
 def build_app(state: ControlState) -> web.Application:

@@ -5,7 +5,7 @@ shows it, the settings in force, and what the operator wants of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,8 @@ class ControlState:
         self.lost_contact = ""  # why the control plane cannot be reached, told by who reports to it
         self.components: list[Component] = []
         self.registry = CollectorRegistry()
+        self.obstacles: list[Callable[[], str | None]] = []
+        self.monotonic_offset = time.time() - time.monotonic()  # to make times of what is shown
 
     def see(self, appliance: dict[str, Any]) -> None:
         """The supervisor shows what has changed."""
@@ -126,7 +128,7 @@ class ControlState:
         """Why clients should not be sent here although the operator wants it, in a word."""
         if self.lost_contact and self.settings.drain.lost_contact == "withdraw":
             return "withdrawn"
-        return None
+        return next((word for find in self.obstacles if (word := find())), None)
 
     def look(self) -> None:
         """Once a second: what is sent now, and what is due by now."""

@@ -32,6 +32,7 @@ from typing import NamedTuple
 from ocaserve.protocol.media_types import content_type_for
 from ocaserve.protocol.messages import Representation
 from ocaserve.protocol.planning import ResponsePolicy, describe_representation
+from ocaserve.serving.counters import FIRST_STORE_PLACE, STORE_COLUMNS
 from ocaserve.serving.opening import choose_opener
 from ocaserve.serving.pool import IoPool
 from ocaserve.serving.residency import (
@@ -130,7 +131,14 @@ class OpenFile:
 class Store:
     """One directory of content, with threads of its own: a slow disk delays no other."""
 
-    def __init__(self, path: str, loop: AbstractEventLoop, io_threads: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        loop: AbstractEventLoop,
+        io_threads: int,
+        column: int = STORE_COLUMNS - 1,
+    ) -> None:
+        """`column`: of the family of counters of bytes by store."""
         self.path = path
         self.folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.open_below = choose_opener(self.folder)
@@ -139,6 +147,7 @@ class Store:
         self.is_local = is_local(self.folder)
         self.failure: Failure | None = None
         self.checking = False  # a batch of comparisons is under way
+        self.bytes_place = FIRST_STORE_PLACE + column
 
 
 @dataclass(frozen=True, slots=True)

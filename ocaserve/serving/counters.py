@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from ocaserve.serving.closing import CloseReason
+from ocaserve.serving.histograms import HISTOGRAM_COUNTERS, WIDTH, Histogram
 
 
 class Count(IntEnum):
@@ -40,15 +41,27 @@ class Gauge(IntEnum):
     OPEN_FILES = 1
     STORES_FAILED = 2
     LOOP_LAG_US = 3
+    RESPONDING = 4
 
+
+STORE_BYTES = "store_bytes"
+"""Family of counters, one for each store: bytes of body that came from it."""
+STORE_COLUMNS = 64  # more stores than a machine has disks; the last is shared by all beyond
 
 COUNTERS: tuple[str, ...] = (
     *(count.name.lower() for count in Count),
     *(f"close_{reason.label}" for reason in CloseReason),
+    *HISTOGRAM_COUNTERS,
+    *(f"{STORE_BYTES}_{column}" for column in range(STORE_COLUMNS)),
 )
 GAUGES: tuple[str, ...] = tuple(gauge.name.lower() for gauge in Gauge)
 
 CLOSE_PLACES: dict[CloseReason, int] = {
     reason: len(Count) + place for place, reason in enumerate(CloseReason)
 }
+_FIRST_HISTOGRAM = len(Count) + len(CloseReason)
+HISTOGRAM_PLACES: dict[Histogram, int] = {
+    histogram: _FIRST_HISTOGRAM + WIDTH * histogram for histogram in Histogram
+}
+FIRST_STORE_PLACE = _FIRST_HISTOGRAM + WIDTH * len(Histogram)
 GAUGE_PLACES: dict[Gauge, int] = {gauge: len(COUNTERS) + gauge for gauge in Gauge}

@@ -27,7 +27,8 @@ from typing import Protocol
 from ocaserve.protocol.messages import ByteRange, ResponsePlan
 from ocaserve.serving.catalogue import OpenFile
 from ocaserve.serving.closing import CloseReason
-from ocaserve.serving.counters import Count
+from ocaserve.serving.counters import HISTOGRAM_PLACES, Count
+from ocaserve.serving.histograms import Histogram, observe
 from ocaserve.serving.pool import JobError
 from ocaserve.serving.sending import NotResident, Sender, queued_bytes
 from ocaserve.serving.services import Services
@@ -44,6 +45,7 @@ _BOUNDARY_BYTES = 128 * 1024  # read-ahead windows and large folios end on such 
 _HOT = int(Count.BYTES_SENDFILE_HOT)
 _COLD = int(Count.BYTES_SENDFILE_COLD)
 _COLD_READS = int(Count.COLD_READS)
+_COLD_READ_US = HISTOGRAM_PLACES[Histogram.COLD_READ_US]
 
 _CLIENT_ERRORS = frozenset(
     {
@@ -80,12 +82,13 @@ class Transfer:
     __slots__ = (
         "_abandoned", "_acked", "_cold_from", "_corked", "_file", "_head", "_held", "_job", "_mark",
         "_mark_time", "_next", "_owner", "_position", "_progressed", "_services", "_sock", "_stop",
-        "_taken", "_verified_to", "_writing", "from_file", "plan",
+        "_taken", "_verified_to", "_writing", "first_byte", "from_file", "plan",
     )  # fmt: skip
 
     def __init__(self, services: Services, sock: socket.socket, owner: Owner) -> None:
         self.plan = _NO_PLAN
         self.from_file = 0  # bytes of this response that came from the file
+        self.first_byte = 0.0  # when the socket took the first of it; 0 while it has none
         self._services = services
         self._sock = sock
         self._owner = owner
@@ -126,6 +129,7 @@ class Transfer:
         """Nothing is planned yet for the request that is being answered."""
         self.plan = _NO_PLAN
         self._taken = self.from_file = 0
+        self.first_byte = 0.0
 
     def begin(self, plan: ResponsePlan, file: OpenFile | None) -> None:
         """Send `plan`, whose ranges are of `file`. The owner hears how it ended."""
@@ -133,6 +137,7 @@ class Transfer:
         self._file = file
         self._head = plan.head
         self._taken = self.from_file = self._next = self._position = self._stop = 0
+        self.first_byte = 0.0
         self._acked = 0
         self._verified_to = -1
         self._load_segment()
@@ -168,12 +173,14 @@ class Transfer:
         if taken == len(head) + count:
             self.from_file = count
             services.counts[_HOT] += count
+            services.counts[file.store.bytes_place] += count
             return True
         self._file = file
         self._head = head
         self._position, self._stop = position, stop
         self._next = 1
         self._taken = self.from_file = self._acked = 0
+        self.first_byte = 0.0
         self._verified_to = -1
         self._sent(taken, count, _HOT)
         return False
@@ -259,6 +266,8 @@ class Transfer:
     def _sent(self, taken: int, count: int, place: int) -> None:
         """The socket took `taken` bytes of the head and of `count` bytes of the file."""
         self._taken += taken
+        if not self.first_byte:
+            self.first_byte = monotonic()
         head = self._head
         if head:
             self._head = head[taken:]
@@ -270,6 +279,8 @@ class Transfer:
             self._end(CloseReason.SHORT_BODY)
             return
         self._services.counts[place] += taken
+        if self._file is not None:
+            self._services.counts[self._file.store.bytes_place] += taken
         if place == _HOT and not self._corked and self._position + taken < self._stop:
             self._set_cork(corked=True)
         self._moved(taken, count)
@@ -294,7 +305,11 @@ class Transfer:
             self._break_off(error)
             return
         self._taken += taken
+        if not self.first_byte:
+            self.first_byte = monotonic()
         of_body = max(0, taken - len(self._head))
+        if of_body and file is not None:
+            self._services.counts[file.store.bytes_place] += of_body
         self._head = self._head[taken:]
         self._position += of_body
         self._go_on(full=bool(self._head) or of_body < len(body))
@@ -411,6 +426,8 @@ class Transfer:
     def _cold_done(self, count: int, outcome: object) -> None:
         """The thread is back: `outcome` is the number of bytes the socket took, or an error."""
         self._job = False
+        waited_us = int((monotonic() - self._progressed) * 1e6)
+        observe(self._services.counts, _COLD_READ_US, waited_us)
         if self._abandoned:
             self._release()
             self._sock.close()

@@ -20,14 +20,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from ocaserve.metrics import CounterSlot
+from ocaserve.protocol.exchange import State
 from ocaserve.protocol.head import HeadParser
 from ocaserve.protocol.planning import ResponsePolicy, plan_refusal
 from ocaserve.serving.access_log import AccessLog
 from ocaserve.serving.catalogue import TICK_S, Catalogue, Store
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.connection import Connection
-from ocaserve.serving.counters import CLOSE_PLACES, GAUGE_PLACES, Count, Gauge
+from ocaserve.serving.counters import (
+    CLOSE_PLACES,
+    GAUGE_PLACES,
+    HISTOGRAM_PLACES,
+    STORE_BYTES,
+    STORE_COLUMNS,
+    Count,
+    Gauge,
+)
 from ocaserve.serving.deadlines import DeadlineWheel
+from ocaserve.serving.histograms import Histogram, observe
 from ocaserve.serving.listener import Acceptor
 from ocaserve.serving.readiness import system_readiness
 from ocaserve.serving.sending import system_sender
@@ -108,7 +118,11 @@ class Worker:
         self._dropped_lines = 0
         self._acceptor = Acceptor(loop, listeners, self._admit, self._count_accept_error)
         policy = ResponsePolicy(cache_control=serve.cache_control, cors_origin=serve.cors_origin)
-        stores = [Store(store.path, loop, serve.io_threads) for store in settings.store]
+        columns = slot.labels.get(STORE_BYTES, {})
+        stores = [
+            Store(store.path, loop, serve.io_threads, columns.get(store.path, STORE_COLUMNS - 1))
+            for store in settings.store
+        ]
         catalogue = Catalogue(
             loop, stores, policy,
             open_files=serve.open_files,
@@ -244,7 +258,12 @@ class Worker:
         counts[Count.FILES_REPLACED] += catalogue.replaced
         catalogue.replaced = 0
         counts[GAUGE_PLACES[Gauge.OPEN_FILES]] = len(catalogue)
-        counts[GAUGE_PLACES[Gauge.LOOP_LAG_US]] = max(0, int(lag * 1e6))
+        lag_us = max(0, int(lag * 1e6))
+        counts[GAUGE_PLACES[Gauge.LOOP_LAG_US]] = lag_us
+        observe(counts, HISTOGRAM_PLACES[Histogram.LOOP_LAG_US], lag_us)
+        counts[GAUGE_PLACES[Gauge.RESPONDING]] = sum(
+            connection.state is State.SENDING for connection in self._connections
+        )
         log = self._services.log
         if log is not None:
             counts[Count.LOG_LINES] += log.taken

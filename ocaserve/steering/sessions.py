@@ -184,7 +184,7 @@ class Sessions:
                 return None
             try:
                 peer = self._new_peer(session, envelope, now)
-            except OSError:
+            except (OSError, ValueError):
                 self.counts["malformed_lines"] += 1
                 return None
             self.peers[session] = peer

@@ -71,8 +71,9 @@ class Supervisor:
     """Runs the appliance until it is told to stop.
 
     run_worker: what a forked child does. services: processes beside the workers, in the order in
-    which they end when the workers have. load: reads the settings again, for HUP. arguments: the
-    command line, for USR2. ready_fd: a pipe that gets one line of JSON when all workers serve.
+    which they end when the workers have. labels: those that settings need of each family of
+    counters. load: reads the settings again, for HUP. arguments: the command line, for USR2.
+    ready_fd: a pipe that gets one line of JSON when all workers serve.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Supervisor:
         *,
         names: tuple[Sequence[str], Sequence[str]],
         services: Sequence[Service] = (),
+        labels: Callable[[Settings], Mapping[str, Sequence[str]]] = lambda _: {},
         load: Callable[[], Settings],
         arguments: Sequence[str] = (),
         ready_fd: int | None = None,
@@ -113,6 +115,8 @@ class Supervisor:
         self._failure: str | None = None
         self._upgrade = Upgrade(self._reactor, arguments, self._timing.upgrade_s, self._hand_over)
         self._kinds = tuple(services)
+        self._labels = labels
+        self._assign_labels(settings)
         self._services = Services(
             services,
             self._reactor,
@@ -139,6 +143,10 @@ class Supervisor:
             remove_runtime_folder(self._folder)
         if self._failure is not None:
             raise StartError(self._failure)
+
+    def _assign_labels(self, settings: Settings) -> None:
+        for family, labels in self._labels(settings).items():
+            self._counters.assign(family, labels)
 
     def _live(self) -> None:
         self._reactor.hear(
@@ -463,6 +471,7 @@ class Supervisor:
             self._end_reload_with("refused", faults)
             return
         _log.info("reloading")
+        self._assign_labels(settings)
         self._end_reload_with("running")
         before = Fallback(
             self._generation, self._settings, self._listeners, self._service_listeners

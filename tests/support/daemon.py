@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,9 +61,10 @@ class Daemon:
             stores = "".join(f"\n[[store]]\npath = {json.dumps(str(f))}\n" for f in folders)
             config.write_text(toml + stores)
             command = ["serve", "-c", str(config), "--workers", str(workers), *arguments]
-            if "listen" not in toml and "--listen" not in arguments:
+            tables = tomllib.loads(toml)
+            if "listen" not in tables.get("serve", {}) and "--listen" not in arguments:
                 command += ["--listen", "127.0.0.1:0"]
-            if "[control]" not in toml and "--control" not in arguments:
+            if "control" not in tables and "--control" not in arguments:
                 command += ["--control", f"unix:{scratch}/control"]
             daemon = cls.start(command, Path(scratch, "log"), environment)
             try:

@@ -1,0 +1,337 @@
+"""The operator's side of the real program: drain, health, metrics, tokens, a killed control."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scenarios.conftest import Serve
+from tests.support.content import blob, write_object
+from tests.support.control_client import call
+from tests.support.daemon import Daemon
+from tests.support.waiting import eventually
+from tests.support.wire import Wire, fetch, request
+
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(120)]
+
+SMALL = blob(1000)
+BIG = blob(12 << 20, seed=5)  # more than the buffers of both sockets hold
+QUIET = '[serve]\naccess_log = "off"\n[drain]\nquiet_s = 0.5\n'
+CLIENTS = 64
+READ, OPERATE = "read-token-0123456789", "operate-token-0123456789"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("control") / "store"
+    write_object(folder, "small.mp4", SMALL)
+    write_object(folder, "big.mp4", BIG)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def daemon(serve: Serve, store: Path) -> Iterator[Daemon]:
+    """One for the tests that leave it as they found it."""
+    with serve(store, toml=QUIET) as running:
+        yield running
+
+
+def control(daemon: Daemon) -> str:
+    return daemon.control_addresses[0]
+
+
+def status(daemon: Daemon) -> dict[str, Any]:
+    return dict(call(control(daemon), "GET", "/v1/status").json)
+
+
+def healthz(daemon: Daemon) -> tuple[int, bytes]:
+    """What the data plane says."""
+    answer = fetch(daemon.address, request("/healthz"))
+    return answer.status, answer.body
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ocaserve", *words], capture_output=True, text=True, check=False
+    )
+
+
+# -- drain ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["api", "command"])
+def test_drain_cuts_nobody(daemon: Daemon, how: str) -> None:
+    """64 clients are streaming: all get every byte, and it is said at once that it drains."""
+    with ExitStack() as stack:
+        wires = [
+            stack.enter_context(Wire(daemon.address, receive_buffer=4096)) for _ in range(CLIENTS)
+        ]
+        for wire in wires:
+            wire.send(request("/big.mp4"))
+        heads = [wire.read_head() for wire in wires]
+        if how == "api":
+            answer = call(control(daemon), "POST", "/v1/drain", {"reason": "new disk"})
+            assert (answer.status, answer.json["state"]) == (200, "draining")
+        else:
+            done = command("drain", "--control", control(daemon), "--reason", "new disk")
+            assert (done.returncode, done.stderr) == (0, "")
+            assert "draining: new disk" in done.stdout
+        eventually(lambda: healthz(daemon) == (503, b"draining\n"), "/healthz says so", timeout_s=5)
+        assert call(control(daemon), "GET", "/healthz").status == 503
+        shown = status(daemon)
+        assert (shown["reason"], shown["takes_traffic"]) == ("new disk", False)
+        assert fetch(daemon.address, request("/small.mp4")).body == SMALL  # new ones are served
+        for wire, head in zip(wires, heads, strict=True):
+            assert wire.read_exactly(head.length) == BIG
+    eventually(lambda: status(daemon)["state"] == "drained", "it is drained")
+    assert healthz(daemon) == (503, b"drained\n")
+    if how == "api":
+        assert call(control(daemon), "POST", "/v1/enable").json["state"] == "serving"
+    else:
+        assert command("enable", "--control", control(daemon)).returncode == 0
+    eventually(lambda: healthz(daemon) == (200, b"serving\n"), "it serves again")
+    assert not daemon.counters()["close_drain_deadline"]
+
+
+def test_deadline_of_a_drain(daemon: Daemon) -> None:
+    """Past it new requests are turned away; /healthz is still answered."""
+    past = {"reason": "", "deadline": "2020-01-01T00:00:00Z"}
+    assert call(control(daemon), "POST", "/v1/drain", past).status == 200
+    try:
+        eventually(
+            lambda: fetch(daemon.address, request("/small.mp4")).status == 503, "turned away"
+        )
+        assert healthz(daemon)[0] == 503
+    finally:
+        call(control(daemon), "POST", "/v1/enable")
+    eventually(lambda: fetch(daemon.address, request("/small.mp4")).status == 200, "served again")
+
+
+def test_drain_outlives_control(daemon: Daemon) -> None:
+    """And a worker that is replaced meanwhile is told of it too."""
+    call(control(daemon), "POST", "/v1/drain", {"reason": "kept"})
+    try:
+        before = daemon.control()
+        os.kill(before, signal.SIGKILL)
+        assert status(daemon)["reason"] == "kept"
+        for pid in daemon.workers():
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: status(daemon)["workers"]["serving"] == 2, "workers are back")
+        assert healthz(daemon)[0] == 503
+    finally:
+        call(control(daemon), "POST", "/v1/enable")
+
+
+def test_maintenance_window(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """It drains when it begins, and is remembered where there is a state directory."""
+    state = tmp_path / "state"
+    state.mkdir()
+    toml = QUIET + f'[appliance]\nstate_directory = "{state}"\n'
+    wanted = {"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z", "reason": "fan"}
+    with serve(store, toml=toml) as daemon:
+        assert call(control(daemon), "POST", "/v1/maintenance", wanted).status == 422
+        later = {"start": "2099-01-01T00:00:00Z", "end": "2099-01-02T00:00:00Z", "reason": "fan"}
+        window = call(control(daemon), "POST", "/v1/maintenance", later)
+        assert window.status == 201
+        assert call(control(daemon), "POST", "/v1/drain", {"reason": "fan"}).status == 200
+    with serve(store, toml=toml) as daemon:
+        (kept,) = call(control(daemon), "GET", "/v1/maintenance").json["windows"]
+        assert kept == window.json
+        eventually(lambda: healthz(daemon)[0] == 503, "it is still out of service")
+        assert call(control(daemon), "DELETE", f"/v1/maintenance/{kept['id']}").status == 204
+        assert call(control(daemon), "GET", "/v1/maintenance").json == {"windows": []}
+        assert call(control(daemon), "DELETE", "/v1/maintenance/none").status == 404
+
+
+# -- a killed control process --------------------------------------------------------------------
+
+
+def test_control_killed(daemon: Daemon) -> None:
+    """No client loses a byte, and what it shows goes on from where it was."""
+    sent = "ocaserve_sent_bytes_total"
+    with Wire(daemon.address, receive_buffer=4096) as reader:
+        reader.send(request("/big.mp4"))
+        head = reader.read_head()
+        before = total(call(control(daemon), "GET", "/metrics").text, sent)
+        os.kill(daemon.control(), signal.SIGKILL)
+        assert reader.read_exactly(head.length) == BIG
+    after = eventually(
+        lambda: (
+            found
+            if (found := total(call(control(daemon), "GET", "/metrics").text, sent)) > before
+            else None
+        ),
+        "the counters go on",
+    )
+    assert after >= before + len(BIG) // 2
+
+
+def total(metrics: str, name: str) -> float:
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(name))
+
+
+# -- what is shown -------------------------------------------------------------------------------
+
+
+def test_metrics_are_well_formed(daemon: Daemon) -> None:
+    """promtool, which knows the conventions, finds nothing to complain of."""
+    fetch(daemon.address, request("/small.mp4"))
+    metrics = call(control(daemon), "GET", "/metrics").text
+    promtool = shutil.which("promtool")
+    assert promtool, "promtool is in the Debian package prometheus"
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=metrics, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    assert total(metrics, "ocaserve_response_duration_seconds_count") >= 1
+
+
+def test_every_get_of_the_document(daemon: Daemon) -> None:
+    """The OpenAPI document lists what there is, and each answers as it says."""
+    document = call(control(daemon), "GET", "/v1/openapi.json").json
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if method == "get" and "{" not in path and not path.startswith("/v1/report"):
+                answer = call(control(daemon), "GET", path)
+                assert str(answer.status) in operation["responses"], path
+                media = answer.headers["Content-Type"].partition(";")[0]
+                assert media in operation["responses"][str(answer.status)]["content"], path
+    for name in document["components"]["schemas"]:
+        assert call(control(daemon), "GET", f"/v1/schema/{name}").status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        pytest.param("GET", "/nothing", None, 404, id="no_such_path"),
+        pytest.param("DELETE", "/v1/status", None, 405, id="other_method"),
+        pytest.param("POST", "/v1/drain", b"{", 400, id="no_json"),
+        pytest.param("POST", "/v1/drain", {"reason": 1}, 422, id="wrong_type"),
+        pytest.param("POST", "/v1/drain", {"raeson": ""}, 422, id="unknown_member"),
+        pytest.param("POST", "/v1/drain", {"until": "2020-01-01T00:00:00Z"}, 422, id="past"),
+        pytest.param("POST", "/v1/enable", {"x": 1}, 422, id="not_empty"),
+    ],
+)
+def test_problem(daemon: Daemon, method: str, path: str, body: object, expected: int) -> None:
+    """Each refusal is a problem document (RFC 9457)."""
+    answer = call(control(daemon), method, path, body)
+    assert answer.status == expected
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json["status"] == expected
+    assert answer.json["detail"]
+
+
+# -- who may do what -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guarded(serve: Serve, store: Path) -> Iterator[Daemon]:
+    toml = QUIET + (
+        '[control]\nlisten = ["127.0.0.1:0"]\nbody_bytes = 2000\n'
+        f'[control.tokens]\nread = ["{READ}"]\noperate = ["{OPERATE}"]\n'
+    )
+    with serve(store, toml=toml) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "token", "expected"),
+    [
+        pytest.param("GET", "/v1/status", "", 200, id="loopback_may_look"),
+        pytest.param("GET", "/v1/status", "wrong-token-0123456789", 401, id="wrong_token"),
+        pytest.param("POST", "/v1/enable", "", 401, id="no_token"),
+        pytest.param("POST", "/v1/enable", READ, 403, id="reader_may_not_change"),
+        pytest.param("POST", "/v1/enable", OPERATE, 200, id="operator_may"),
+    ],
+)
+def test_tokens(guarded: Daemon, method: str, path: str, token: str, expected: int) -> None:
+    """Nothing changes without the right one."""
+    assert call(control(guarded), method, path, token=token).status == expected
+
+
+def test_body_that_is_too_large(guarded: Daemon) -> None:
+    """It is refused as such."""
+    body = {"reason": "x" * 3000}
+    assert call(control(guarded), "POST", "/v1/drain", body, token=OPERATE).status == 413
+
+
+def test_pages_of_other_sites(guarded: Daemon) -> None:
+    """They may change nothing, and a name that somebody points at loopback sees nothing."""
+    evil = {"Origin": "http://evil.example"}
+    answer = call(control(guarded), "POST", "/v1/enable", token=OPERATE, headers=evil)
+    assert answer.status == 403
+    rebound = call(control(guarded), "GET", "/v1/status", headers={"Host": "evil.example"})
+    assert rebound.status == 421
+    form = {"Content-Type": "text/plain"}
+    answer = call(control(guarded), "POST", "/v1/drain", b"{}", token=OPERATE, headers=form)
+    assert answer.status == 415
+
+
+def test_nothing_secret_is_shown(guarded: Daemon) -> None:
+    """Neither in any answer nor in the log."""
+    call(control(guarded), "GET", "/v1/status", token="wrong-token-0123456789")
+    document = call(control(guarded), "GET", "/v1/openapi.json").json
+    paths = [path for path in document["paths"] if "{" not in path and "events" not in path]
+    said = "".join(call(control(guarded), "GET", path).text for path in paths)
+    said += guarded.log.read_text()
+    assert "(hidden)" in said
+    assert "a wrong token from 127.0.0.1" in said
+    for secret in (READ, OPERATE, "wrong-token-0123456789"):
+        assert secret not in said
+
+
+def test_token_of_the_appliance(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Without tokens in the settings, commands of the same user may operate, and nobody else."""
+    environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    arguments = ["--control", "127.0.0.1:0"]
+    with Daemon.serving(store, toml=QUIET, arguments=arguments, environment=environment) as daemon:
+        eventually(lambda: list(tmp_path.glob("ocaserve/token-*")), "the token's file")
+        (file,) = tmp_path.glob("ocaserve/token-*")
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert call(control(daemon), "POST", "/v1/enable").status == 401
+        assert call(control(daemon), "POST", "/v1/enable", token=file.read_text()).status == 200
+        assert file.read_text() not in daemon.log.read_text()
+    assert not file.exists()
+
+
+# -- commands ------------------------------------------------------------------------------------
+
+
+def test_status_command(daemon: Daemon) -> None:
+    """A screen for people, JSON for programs; the exit status says whether it takes traffic."""
+    shown = command("status", "--control", control(daemon))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "serving" in shown.stdout
+    as_json = command("status", "--json", "--control", control(daemon))
+    assert '"takes_traffic": true' in as_json.stdout
+
+
+def test_reload_command(daemon: Daemon) -> None:
+    """It returns when the outcome is known."""
+    done = command("reload", "--control", control(daemon))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "reloaded\n", "")
+
+
+def test_command_without_an_appliance(tmp_path: Path) -> None:
+    """It says where it looked."""
+    done = command("status", "--control", f"unix:{tmp_path}/none")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"ocaserve: unix:{tmp_path}/none: nothing listens there; is the appliance running?\n"
+    )
+
+
+def test_command_with_a_wrong_time() -> None:
+    """Status 2, and what is allowed."""
+    done = command("drain", "--until", "tomorrow")
+    assert done.returncode == 2
+    assert "--until 'tomorrow': must be a time such as" in done.stderr
