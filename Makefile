@@ -31,5 +31,6 @@ bench-quick:
 docs:
 	$(PY) -m ocaserve.settings > docs/settings.md
 	$(PY) -m ocaserve.serving.closing > docs/close-reasons.md
+	$(PY) -m ocaserve.steering.report_schema > docs/report-schema.json
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist *.egg-info

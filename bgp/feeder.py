@@ -86,7 +86,7 @@ class Feeder:
     path: of control's socket. limit: bytes that may wait for control.
     """
 
-    def __init__(self, path: str, limit: int = BACKLOG_BYTES) -> None:
+    def __init__(self, path: str, limit: int) -> None:
         self._path = path
         self._splitter = LineSplitter()
         self._backlog = Backlog(limit)
@@ -342,12 +342,12 @@ def _leave_to_the_pipe(number: int, frame: FrameType | None) -> None:
     """A signal without a handler would not be written into the pipe."""
 
 
-def main() -> None:
-    """Run by ExaBGP."""
+def main(limit: int = BACKLOG_BYTES) -> None:
+    """Run by ExaBGP. limit: bytes that may wait for control."""
     guard_pipes()
     _widen_pipe()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the guard leaves no zombie
-    Feeder(os.environ[SOCKET_VARIABLE]).run()
+    Feeder(os.environ[SOCKET_VARIABLE], limit).run()
 
 
 if __name__ == "__main__":

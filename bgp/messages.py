@@ -2,7 +2,8 @@ r"""What one line of ExaBGP says, as compact values.
 
 ExaBGP 5.0 writes one JSON object a line to its child. `decode` takes one and gives what happened:
 `StateChange`, `Opened`, `Update`, `EndOfRib`, `Refresh`, `Notified`, `Shutdown`, or `Ignored`.
-Bare text lines (answers to commands) are `Ignored` too. It has no state, so what needs one is the
+Bare text lines (answers to commands) are `Ignored` too. The feeder's own lines (see `bgp.feeder`)
+are `FeederHello`, `FeederGap` and `FeederNeighbors`. It has no state, so what needs one is the
 caller's: `Envelope.counter` grows by one a line of a session, and another `Envelope.pid` is another
 ExaBGP, which knows nothing of what the last one said.
 
@@ -140,6 +141,35 @@ class Shutdown(NamedTuple):
     """ExaBGP itself ends."""
 
 
+class FeederHello(NamedTuple):
+    """The first line of a connection of the feeder's: what was known may be out of date."""
+
+    exabgp_pid: int
+
+
+class FeederGap(NamedTuple):
+    """The feeder had to drop lines here."""
+
+    dropped: int
+
+
+class Neighbor(NamedTuple):
+    """A session as ExaBGP has it. `is_asked`: it sends all routes of its families again."""
+
+    session: Session
+    peer_as: int
+    local_as: int
+    is_up: bool
+    families: frozenset[int]
+    is_asked: bool
+
+
+class FeederNeighbors(NamedTuple):
+    """All sessions that ExaBGP has; one that is not up is down, whatever was heard before."""
+
+    neighbors: Sequence[Neighbor]
+
+
 class Ignored(NamedTuple):
     """Nothing that changes a route: answers to commands, keepalives."""
 
@@ -147,7 +177,17 @@ class Ignored(NamedTuple):
 
 
 Event: TypeAlias = (
-    StateChange | Opened | Update | EndOfRib | Refresh | Notified | Shutdown | Ignored
+    StateChange
+    | Opened
+    | Update
+    | EndOfRib
+    | Refresh
+    | Notified
+    | Shutdown
+    | FeederHello
+    | FeederGap
+    | FeederNeighbors
+    | Ignored
 )
 
 
@@ -160,6 +200,8 @@ def decode(line: bytes) -> tuple[Envelope | None, Event]:
     except (ValueError, RecursionError) as error:
         raise MalformedLineError(f"not JSON: {printable(str(error))}") from None
     try:
+        if "feeder" in message:
+            return None, _read_feeder(message)
         return _read_envelope(message), _read_event(message)
     except MalformedLineError:
         raise
@@ -206,6 +248,31 @@ def _as_number(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
+# -- the feeder's lines ----------------------------------------------------------------------------
+
+
+def _read_feeder(message: Mapping[str, Any]) -> Event:
+    kind = message["feeder"]
+    if kind == "hello":
+        return FeederHello(int(message["exabgp_pid"]))
+    if kind == "gap":
+        return FeederGap(int(message["dropped"]))
+    if kind == "neighbors":
+        return FeederNeighbors([_read_neighbor(each) for each in message["neighbors"]])
+    return Ignored(printable(f"feeder: {kind}", 40))
+
+
+def _read_neighbor(given: Mapping[str, Any]) -> Neighbor:
+    return Neighbor(
+        Session(str(given["peer"]), str(given["local"])),
+        _as_number(given["peer_as"]),
+        _as_number(given["local_as"]),
+        bool(given["up"]),
+        frozenset(FAMILIES[name] for name in given["families"] if name in FAMILIES),
+        bool(given["asked"]),
+    )
+
+
 # -- events --------------------------------------------------------------------------------------
 
 
@@ -246,15 +313,8 @@ def _read_open(neighbor: Mapping[str, Any]) -> Event:
         int(opened["hold_time"]),
         str(opened["router_id"]),
         frozenset(int(code) for code in capabilities if str(code).isdigit()),
-        frozenset(
-            FAMILIES[name] for name in (_family_name(each) for each in spoken) if name in FAMILIES
-        ),
+        frozenset(family for name, family in FAMILIES.items() if name.replace(" ", "/") in spoken),
     )
-
-
-def _family_name(text: str) -> str:
-    """`"ipv4/unicast"` as updates write it, `"ipv4 unicast"`."""
-    return text.replace("/", " ")
 
 
 def _read_refresh(neighbor: Mapping[str, Any]) -> Event:
@@ -355,9 +415,12 @@ class _Seen:
                 length = int(length_text)
                 value = int.from_bytes(inet_pton(af, address), "big")
                 rest = width - length
-                bits = value >> rest
+                bits = value >> rest  # raises ValueError where the length is too great
                 path_id = _read_path_id(item)
             except (ValueError, KeyError, TypeError, OSError, AttributeError):
+                self.malformed += 1
+                continue
+            if length < 0:
                 self.malformed += 1
                 continue
             if bits << rest != value:

@@ -58,7 +58,8 @@ class Rule(NamedTuple):
 
 
 CORE = ("ocaserve.protocol",)
-DECIDING_STEERING = ("ocaserve.steering", "ocaserve.errors")
+PURE_BGP = ("bgp.messages", "bgp.prefixes")
+DECIDING_STEERING = ("ocaserve.steering", "ocaserve.errors", "ocaserve.lifecycle", *PURE_BGP)
 DECIDING_FILL = ("ocaserve.fill", "ocaserve.errors")
 
 RULES = [
@@ -75,13 +76,35 @@ RULES = [
     ),
     pytest.param(Rule("ocaserve*", ("tests",)), id="product"),
     pytest.param(
-        Rule("ocaserve*", ("bgp",), but=("ocaserve.steering*", "ocaserve.settings.bgp")), id="bgp"
+        Rule("ocaserve*", ("bgp",), PURE_BGP, but=("ocaserve.steering*", "ocaserve.settings.bgp")),
+        id="bgp",
     ),
     *(
         pytest.param(
             Rule(f"ocaserve.steering.{name}", (*OURS, *ACTING), DECIDING_STEERING), id=name
         )
-        for name in ("rib", "filters", "report", "changes", "lookup")
+        for name in (
+            "changes",
+            "exports",
+            "families",
+            "filters",
+            "lookup",
+            "mrt",
+            "report",
+            "report_schema",
+            "rib",
+            "rpki",
+            "sessions",
+        )
+    ),
+    *(
+        # From socket they take the text of addresses alone: inet_pton and inet_ntop.
+        pytest.param(Rule(name, (*OURS, *ACTING), (*PURE_BGP, "socket")), id=name)
+        for name in PURE_BGP
+    ),
+    *(
+        pytest.param(Rule(f"bgp.{name}", ACTING), id=f"bgp_{name}")
+        for name in ("backlog", "commands", "configuration")
     ),
     *(
         pytest.param(Rule(f"ocaserve.health.{name}", ACTING), id=f"health.{name}")

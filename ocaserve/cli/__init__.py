@@ -14,6 +14,7 @@ from ocaserve.cli.doctor import doctor
 from ocaserve.cli.inventory import inventory
 from ocaserve.cli.ledger import ledger
 from ocaserve.cli.operate import drain, enable, reload, status
+from ocaserve.cli.routes import explain, report, routes
 from ocaserve.cli.serve import check, serve
 from ocaserve.cli.sign import sign
 
@@ -26,5 +27,6 @@ def main() -> None:
 
 for _command in (
     serve, check, demo, status, drain, enable, reload, sign, doctor, inventory, ledger,
+    routes, report, explain,
 ):  # fmt: skip
     main.add_command(_command)

@@ -38,6 +38,7 @@ def serve(
     from ocaserve.serving.counters import COUNTERS, GAUGES, STORE_BYTES
     from ocaserve.serving.worker import run_worker
     from ocaserve.settings import settings_from_directories
+    from ocaserve.steering.exabgp import exabgp_service
     from ocaserve.supervisor import Supervisor
 
     if not directories and config is None:
@@ -52,7 +53,7 @@ def serve(
             load(),
             run_worker,
             names=(COUNTERS, GAUGES),
-            services=(control_service(),),
+            services=(control_service(), exabgp_service()),
             labels=lambda settings: {STORE_BYTES: [store.path for store in settings.store]},
             load=load,
             arguments=sys.argv[1:],

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from aiohttp import web
 
 from ocaserve.control import metrics, openapi
-from ocaserve.control.handlers import health, inventory, ledger, operations, status, views
+from ocaserve.control.handlers import (
+    health,
+    inventory,
+    ledger,
+    operations,
+    routes,
+    status,
+    views,
+)
 from ocaserve.control.routing import ROUTES, limit_requests, tell_problems
 from ocaserve.control.state import STATE, ControlState
 
@@ -18,6 +26,7 @@ AREAS: tuple[Callable[[web.Application], None], ...] = (
     health.register,
     ledger.register,
     inventory.register,
+    routes.register,
     metrics.register,
     openapi.register,
 )

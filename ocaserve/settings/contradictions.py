@@ -14,6 +14,7 @@ from ocaserve.settings.bgp import find_bgp_faults
 from ocaserve.settings.control import Control, read_tokens
 from ocaserve.settings.model import Settings
 from ocaserve.settings.signing import find_signing_faults
+from ocaserve.settings.report import find_report_faults
 
 
 def find_contradictions(settings: Settings) -> Iterator[str]:
@@ -27,6 +28,7 @@ def find_contradictions(settings: Settings) -> Iterator[str]:
     state = settings.appliance.state_directory
     if state and not os.access(state, os.W_OK | os.X_OK):
         yield f"appliance.state_directory = {state!r}: must be a directory that can be written"
+    yield from find_report_faults(settings.report)
     log = settings.serve.access_log
     if log not in ("-", "off") and not Path(log).parent.is_dir():
         yield f"serve.access_log = {log!r}: must be in a directory that exists"

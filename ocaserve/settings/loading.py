@@ -106,7 +106,10 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     if appliance.state_directory:
         state = str(folder / appliance.state_directory)
         appliance = msgspec.structs.replace(appliance, state_directory=state)
+    report = settings.report
+    if report.token_file:
+        report = msgspec.structs.replace(report, token_file=str(folder / report.token_file))
     return msgspec.structs.replace(
         settings, store=stores, serve=serve, signing=signing, control=control, bgp=bgp,
-        ledger=ledger, appliance=appliance,
+        ledger=ledger, appliance=appliance, report=report,
     )  # fmt: skip

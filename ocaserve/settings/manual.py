@@ -11,6 +11,7 @@ from ocaserve.settings.control import Control, Tokens
 from ocaserve.settings.drain import Drain
 from ocaserve.settings.health import HealthSettings
 from ocaserve.settings.ledger import LedgerSettings
+from ocaserve.settings.report import Report
 from ocaserve.settings.serve import Limits, Serve
 from ocaserve.settings.signing import Signing
 
@@ -25,6 +26,7 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[bgp]", Bgp),
     ("[[bgp.neighbor]]", NeighborSettings),
     ("[drain]", Drain),
+    ("[report]", Report),
     ("[[store]]", StoreSettings),
     ("[signing]", Signing),
 )

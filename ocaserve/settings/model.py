@@ -13,6 +13,7 @@ from ocaserve.settings.control import Control
 from ocaserve.settings.drain import Drain
 from ocaserve.settings.health import HealthSettings
 from ocaserve.settings.ledger import LedgerSettings
+from ocaserve.settings.report import Report
 from ocaserve.settings.serve import Serve
 from ocaserve.settings.signing import Signing
 
@@ -28,6 +29,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     control: Control = msgspec.field(default_factory=Control)
     bgp: Bgp = msgspec.field(default_factory=Bgp)
     drain: Drain = msgspec.field(default_factory=Drain)
+    report: Report = msgspec.field(default_factory=Report)
     store: list[StoreSettings]
 
 

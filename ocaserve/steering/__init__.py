@@ -1,7 +1,8 @@
 """What BGP taught the appliance, and what it tells the control plane.
 
     bgp.messages    one line of ExaBGP -> what happened
-    sessions        what happened -> states of the sessions and families, tables that refuse
+    families        the life of a session's families, a table that refuses
+    sessions        what happened -> what it means for them and for the table
     filters         which routes are not used, and for which reason
     rib             the routes of all peers
     rpki            who may originate a prefix, from a file

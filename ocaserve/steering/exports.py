@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from bgp.prefixes import format_address, format_prefix
-from ocaserve.steering.rib import Path, paths_of
 from ocaserve.steering.report import Snapshot
+from ocaserve.steering.rib import Path, paths_of
 
 _ROUTES_A_PIECE = 2_000
 

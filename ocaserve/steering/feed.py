@@ -17,7 +17,7 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from ocaserve.steering.exabgp import feed_socket, give_to, make_feed_folder
 
 _log = logging.getLogger(__name__)
 
+GONE_S = 3.0  # without a connection: a feeder that was killed is replaced within half a second
 SLICE_S = 0.005  # of lines at a time; a request is answered in a few turns of the loop
 _PAUSE_BYTES = 4 << 20  # not yet given to the sink, with which reading stops: a second of ExaBGP's
 _SOL_LOCAL, _LOCAL_PEERCRED = 0, 1  # sys/un.h, FreeBSD
@@ -46,10 +47,18 @@ class Sink(Protocol):
 class Feed:
     """Listens for the feeder; the newest connection counts, as there is one feeder.
 
-    users: who may connect. The counters only grow.
+    users: who may connect. on_gone: called when nobody has connected for `GONE_S` after a
+    connection ended: then ExaBGP is gone too. The counters only grow.
     """
 
-    def __init__(self, sink: Sink, users: Collection[int]) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        users: Collection[int],
+        on_gone: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_gone = on_gone
+        self._going: asyncio.TimerHandle | None = None
         self._sink = sink
         self._users = frozenset(users)
         self._server: asyncio.Server | None = None
@@ -79,6 +88,8 @@ class Feed:
             self._server.close()
         if self._link is not None:
             self._link.close()
+            self._link = None
+        self._stop_waiting()
 
     def refresh(self, peer: str | None = None) -> None:
         """Have the router at this address, or all of them, send its routes again.
@@ -98,6 +109,7 @@ class Feed:
             _log.warning("feed: refused a connection of user %s", user)
             return False
         self.connections += 1
+        self._stop_waiting()
         if self._link is not None:
             self._link.close()
         self._link = link
@@ -112,6 +124,13 @@ class Feed:
         self.too_long += too_long
         if self._link is link:
             self._link = None
+            self._stop_waiting()
+            self._going = asyncio.get_running_loop().call_later(GONE_S, self._on_gone)
+
+    def _stop_waiting(self) -> None:
+        if self._going is not None:
+            self._going.cancel()
+            self._going = None
 
 
 class _Link(asyncio.Protocol):
@@ -187,13 +206,13 @@ def _peer_user(sock: socket.socket) -> int | None:
     return None
 
 
-async def open_feed(sink: Sink, folder: Path, bgp: Bgp) -> Feed:
+async def open_feed(sink: Sink, folder: Path, bgp: Bgp, on_gone: Callable[[], None]) -> Feed:
     """Listen where the feeder looks: in the folder of the running appliance. Raises OSError."""
     make_feed_folder(folder, bgp)
     users = {os.geteuid()}
     if bgp.user and not os.geteuid():
         users.add(pwd.getpwnam(bgp.user).pw_uid)
-    feed = Feed(sink, users)
+    feed = Feed(sink, users, on_gone)
     path = feed_socket(folder)
     await feed.start(path)
     if bgp.user and not os.geteuid():

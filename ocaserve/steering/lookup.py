@@ -48,24 +48,18 @@ def best_cover(table: RoutingTable, prefix: Prefix) -> Match | None:
     return next((match for match in covering(table, prefix) if match.best), None)
 
 
-def more_specific(table: RoutingTable, prefix: Prefix) -> Iterator[Match | None]:
-    """Every prefix known inside of `prefix`, shortest first; None where a caller may pause."""
+def more_specific(table: RoutingTable, prefix: Prefix) -> Iterator[Match]:
+    """Every prefix known inside of `prefix`, shortest first. Another thread may walk on it."""
     for shift, level in reversed(table.search[prefix.family]):
         length = WIDTH[prefix.family] - shift
         if length > prefix.length:
             for bits in _inside(level, length - prefix.length, prefix.bits):
-                if bits is None:
-                    yield None
-                elif entry := level.get(bits):
+                if entry := level.get(bits):
                     yield Match(Prefix(prefix.family, length, bits), paths_of(entry))
 
 
-def _inside(level: Level, more: int, outer: int) -> Iterator[int | None]:
+def _inside(level: Level, more: int, outer: int) -> Iterator[int]:
     """Keys of a level whose leading bits are `outer`, `more` bits longer: by the cheaper way."""
     if more < 64 and 1 << more <= len(level):
-        yield from (bits for bits in range(outer << more, (outer + 1) << more) if bits in level)
-        return
-    keys = list(level)
-    for start in range(0, len(keys), 10_000):
-        yield from (bits for bits in keys[start : start + 10_000] if bits >> more == outer)
-        yield None
+        return (bits for bits in range(outer << more, (outer + 1) << more) if bits in level)
+    return (bits for bits in list(level) if bits >> more == outer)

@@ -34,7 +34,11 @@ _MOST_RECORD_BYTES = 64 << 20  # a RIB entry of a prefix with thousands of peers
 _PEER_INDEX_TABLE = 1
 _RIB_SUBTYPES = {2: (4, False), 4: (6, False), 8: (4, True), 10: (6, True)}
 _STATE_SUBTYPES = {0: 2, 5: 4}  # to the size of an AS number
-_MESSAGE_SUBTYPES = {1: (2, False), 4: (4, False), 6: (2, False), 7: (4, False), 8: (2, True), 9: (4, True), 10: (2, True), 11: (4, True)}  # fmt: skip
+_MESSAGE_SUBTYPES = {
+    1: (2, False), 4: (4, False), 6: (2, False), 7: (4, False),
+    8: (2, True), 9: (4, True), 10: (2, True), 11: (4, True),
+}  # fmt: skip
+"""To the size of an AS number, and whether there are path identifiers (RFC 8050 section 3)."""
 _ESTABLISHED = 6
 _UPDATE = 2
 _AFIS = {1: 4, 2: 6}
@@ -311,7 +315,7 @@ def _read_attribute(
     elif code in _SIMPLE:
         name, read = _SIMPLE[code]
         values[name] = read(value)
-    elif code not in (18,):  # AS4_AGGREGATOR says what AGGREGATOR could not
+    elif code != 18:  # AS4_AGGREGATOR says what AGGREGATOR could not
         shown = "0x" + value.take(value.left).hex()
         values.setdefault("other", {})[f"0x{code:02x}-0x{flags:02X}"] = shown[:UNKNOWN_CHARACTERS]
 
@@ -350,7 +354,7 @@ def _read_segments(value: _Bytes, as_bytes: int) -> list[tuple[str, list[int]]]:
 def _merge_paths(
     short: list[tuple[str, list[int]]], long: list[tuple[str, list[int]]]
 ) -> list[tuple[str, list[int]]]:
-    """AS4_PATH takes the place of as many numbers at the end of AS_PATH (RFC 6793 section 4.2.3)."""
+    """AS4_PATH replaces as many numbers at the end of AS_PATH (RFC 6793 section 4.2.3)."""
     surplus = sum(map(_path_length, short)) - sum(map(_path_length, long))
     if not long or surplus < 0:
         return short

@@ -3,11 +3,11 @@
 Both are JSON in pieces, made from what cannot change any more, so a thread may make them while
 the table goes on. docs/report.md explains the form, `report_schema` states it.
 
-    report   {"kind": "report", ..., sections, "routes": {prefix: [route, ...]}, "attributes": {...}}
+    report   {"kind": "report", ..., sections, "routes": {prefix: [route, ...]}, "attributes": {}}
     changes  the same form: only what is new; a prefix with no routes is gone
 
-A consumer lets the sections and prefixes of changes take the place of its own. Attribute numbers are
-of the session and never used again, so it may keep those it has.
+A consumer lets the sections and prefixes of changes take the place of its own. Attribute numbers
+are of the session and never used again, so it may keep those it has.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bgp.prefixes import format_address, format_prefix
+from ocaserve.steering.families import Family, Peer
 from ocaserve.steering.rib import AttributeSet, Entry, Path, paths_of
-from ocaserve.steering.sessions import Family, Peer, Sessions
+from ocaserve.steering.sessions import Sessions
 
 SCHEMA = "ocaserve.report/1"
 SECTIONS = ("health", "capacity", "content", "peers", "totals")
@@ -101,9 +102,9 @@ def _render_entry(entry: Entry | None, texts: dict[Path, str]) -> str:
     """The accepted routes of an entry, best first; empty where there are none."""
     if entry.__class__ is Path:
         path = entry
-        if path.reason is not None:  # type: ignore[union-attr]
+        if path.reason is not None:
             return ""
-        return texts.get(path) or _remember(path, texts)  # type: ignore[arg-type]
+        return texts.get(path) or _remember(path, texts)
     return ",".join(
         texts.get(path) or _remember(path, texts) for path in paths_of(entry) if path.reason is None
     )

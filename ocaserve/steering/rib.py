@@ -37,7 +37,7 @@ from ocaserve.steering.filters import (
 
 DIGEST_BYTES = 16
 _DIGEST_MODULUS = 1 << (8 * DIGEST_BYTES)
-_STEP = 2_000  # entries that one step of work looks at: a millisecond or two
+_STEP = 200  # entries that one step of work looks at: two milliseconds where all of them go
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -91,7 +91,7 @@ class AttributeSet(msgspec.Struct, gc=False, eq=False):
 
 
 class Path(msgspec.Struct, gc=False, eq=False):
-    """What all routes have that refer to it. `reason`: why they are not used, None when they are."""
+    """What all routes have that refer to it. `reason`: why they are not used, else None."""
 
     source: Source
     path_id: int
@@ -155,7 +155,8 @@ class RoutingTable:
         self._levels: dict[int, dict[int, Level]] = {family: {} for family in WIDTH}
         self.search: dict[int, tuple[tuple[int, Level], ...]] = dict.fromkeys(WIDTH, ())
         self._attributes: dict[str, AttributeSet] = {}
-        self._paths: dict[tuple[object, ...], Path] = {}
+        self._paths: dict[int, Path] = {}
+        self._verdicts: dict[tuple[str | None, str | None], int] = {}
         self._numbered = 0
         self._digest = 0
         self._jobs: deque[Iterator[None]] = deque()
@@ -208,7 +209,7 @@ class RoutingTable:
             key = (path_id, reason, rov)
             path = made.get(key)
             if path is None:
-                path = made[key] = self._hold_path(source, held, *key)
+                path = made[key] = self._hold_path(source, held, source.generation, *key)
             self._put(family, length, bits, path)
         source.is_over_limit = source.routes > source.limit
 
@@ -259,7 +260,7 @@ class RoutingTable:
         old = None
         if entry is None:
             level[bits] = path
-        elif entry.__class__ is Path and _is_same_route(entry, path):  # type: ignore[arg-type]
+        elif entry.__class__ is Path and _is_same_route(entry, path):
             old = entry
             level[bits] = path
         else:
@@ -271,7 +272,7 @@ class RoutingTable:
                 sorted([path, *(r for r in rivals if r is not old)], key=preference)
             )
         path.routes += 1
-        self._count(family, length, bits, old, path)  # type: ignore[arg-type]
+        self._count(family, length, bits, old, path)
 
     def _remove(self, family: int, length: int, bits: int, path: Path) -> None:
         level = self._levels[family][length]
@@ -342,17 +343,32 @@ class RoutingTable:
         self,
         source: Source,
         attributes: AttributeSet,
+        generation: int,
         path_id: int,
         reason: str | None,
         rov: str | None,
     ) -> Path:
-        key = (source.number, source.generation, path_id, attributes.number, reason, rov)
+        key = self._path_key(source, generation, path_id, attributes, reason, rov)
         path = self._paths.get(key)
         if path is None:
             attributes.uses += 1
-            path = Path(source, path_id, attributes, reason, rov, source.generation)
+            path = Path(source, path_id, attributes, reason, rov, generation)
             self._paths[key] = path
         return path
+
+    def _path_key(
+        self,
+        source: Source,
+        generation: int,
+        path_id: int,
+        attributes: AttributeSet,
+        reason: str | None,
+        rov: str | None,
+    ) -> int:
+        """One number: tuples would be a million more objects for the garbage collector."""
+        verdict = self._verdicts.setdefault((reason, rov), len(self._verdicts))
+        key = generation << 16 | source.number
+        return ((key << 32 | path_id) << 40 | attributes.number) << 8 | verdict
 
     def _let_go(self, path: Path) -> None:
         """One route fewer refers to the path."""
@@ -362,8 +378,10 @@ class RoutingTable:
         path.routes -= 1
         if path.routes:
             return
-        number = attributes.number
-        del self._paths[source.number, path.generation, path.path_id, number, path.reason, path.rov]
+        key = self._path_key(
+            source, path.generation, path.path_id, attributes, path.reason, path.rov
+        )
+        del self._paths[key]
         attributes.uses -= 1
         if not attributes.uses:
             del self._attributes[attributes.text]
@@ -398,18 +416,10 @@ class RoutingTable:
                     rov = self._validate(family, length, bits, path.attributes)
                     reason = self._judge_rov(rov)
                     if (rov, reason) != (path.rov, path.reason):
-                        self._put(family, length, bits, self._judge_again(path, reason, rov))
-
-    def _judge_again(self, path: Path, reason: str | None, rov: str | None) -> Path:
-        """The same path with another verdict, of the generation that it has."""
-        attributes = path.attributes
-        key = (path.source.number, path.generation, path.path_id, attributes.number, reason, rov)
-        found = self._paths.get(key)
-        if found is None:
-            attributes.uses += 1
-            found = Path(path.source, path.path_id, attributes, reason, rov, path.generation)
-            self._paths[key] = found
-        return found
+                        judged = self._hold_path(
+                            path.source, path.attributes, path.generation, path.path_id, reason, rov
+                        )
+                        self._put(family, length, bits, judged)
 
     def _walk(self, family: int) -> Iterator[tuple[int, int, Path | None]]:
         """Every route of a family that is there when it is reached; None where one may pause."""

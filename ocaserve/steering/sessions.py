@@ -1,16 +1,8 @@
 """What the lines of ExaBGP mean for the sessions and their families; the table does the rest.
 
-A family of a session is
-
-- `down`: no session, and nothing is kept of it;
-- `loading`: the peer is telling its routes, and they are not all here yet;
-- `live`: all are here, and each change comes as it happens;
-- `stale`: the session is lost, its routes are kept for `stale_s` (as RFC 4724 has it), for most
-  sessions are back within that time, and clients are not sent elsewhere and back;
-- `ignored`: the peer announced more than `max_prefixes`; nothing is kept until its next session.
-
-Routes are all here when the peer says so: End-of-RIB, or the end of a refresh. Not all do. So a
-family that has been loading for `load_s` and quiet for `quiet_s` counts as loaded.
+`families` has the states. Routes are all here when the peer says so: End-of-RIB, or the end of a
+refresh. Not all do. So a family that has been loading for `load_s` and quiet for `quiet_s` counts
+as loaded.
 
 Lines can be lost (the feeder or this process was away), which a gap in a session's counter shows.
 Then what is here is *in doubt*: the family is loading again, until a refresh that the feeder asks
@@ -21,15 +13,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import NamedTuple
 
 from bgp.messages import (
     EndOfRib,
     Envelope,
     Event,
+    FeederGap,
+    FeederHello,
+    FeederNeighbors,
     MalformedLineError,
+    Neighbor,
     Notified,
     Opened,
     Refresh,
@@ -41,6 +35,7 @@ from bgp.messages import (
 )
 from bgp.prefixes import NAMES
 from ocaserve.lifecycle import advance
+from ocaserve.steering.families import FAMILY_STATES, Family, FamilyEvent, FamilyState, Peer, Times
 from ocaserve.steering.rib import RoutingTable, Source
 
 ENHANCED_REFRESH = 70  # capability code, RFC 7313
@@ -48,114 +43,6 @@ CEASE = 6
 ADMINISTRATIVE = (2, 3)  # shutdown and de-configured, RFC 4486: the peer will not be back soon
 WARN_SHARE = 0.8  # of max_prefixes
 MOST_PEERS = 1_000  # sessions that are remembered; a configuration has far fewer
-
-
-class FamilyState(Enum):
-    DOWN = "down"
-    LOADING = "loading"
-    LIVE = "live"
-    STALE = "stale"
-    IGNORED = "ignored"
-
-
-class FamilyEvent(Enum):
-    UP = "up"  # a session starts
-    HEARD = "heard"  # of a session whose start was not: it must be up
-    LOADED = "loaded"
-    DOUBT = "doubt"
-    LOST = "lost"
-    CLOSED = "closed"  # by an administrator
-    EXPIRED = "expired"
-    OVER = "over"
-
-
-_S, _E = FamilyState, FamilyEvent
-FAMILY_STATES: Mapping[tuple[FamilyState, FamilyEvent], FamilyState] = {
-    (_S.DOWN, _E.UP): _S.LOADING,
-    (_S.DOWN, _E.HEARD): _S.LOADING,
-    (_S.DOWN, _E.DOUBT): _S.DOWN,
-    (_S.DOWN, _E.LOST): _S.DOWN,  # it comes after each failed attempt to connect
-    (_S.DOWN, _E.CLOSED): _S.DOWN,
-    (_S.LOADING, _E.UP): _S.LOADING,
-    (_S.LOADING, _E.HEARD): _S.LOADING,
-    (_S.LOADING, _E.LOADED): _S.LIVE,
-    (_S.LOADING, _E.DOUBT): _S.LOADING,
-    (_S.LOADING, _E.LOST): _S.STALE,
-    (_S.LOADING, _E.CLOSED): _S.DOWN,
-    (_S.LOADING, _E.OVER): _S.IGNORED,
-    (_S.LIVE, _E.UP): _S.LOADING,  # the end of the session before was lost
-    (_S.LIVE, _E.HEARD): _S.LIVE,
-    (_S.LIVE, _E.LOADED): _S.LIVE,
-    (_S.LIVE, _E.DOUBT): _S.LOADING,
-    (_S.LIVE, _E.LOST): _S.STALE,
-    (_S.LIVE, _E.CLOSED): _S.DOWN,
-    (_S.LIVE, _E.OVER): _S.IGNORED,
-    (_S.STALE, _E.UP): _S.LOADING,
-    (_S.STALE, _E.HEARD): _S.LOADING,
-    (_S.STALE, _E.DOUBT): _S.STALE,
-    (_S.STALE, _E.LOST): _S.STALE,
-    (_S.STALE, _E.CLOSED): _S.DOWN,
-    (_S.STALE, _E.EXPIRED): _S.DOWN,
-    (_S.IGNORED, _E.UP): _S.LOADING,
-    (_S.IGNORED, _E.HEARD): _S.IGNORED,
-    (_S.IGNORED, _E.LOADED): _S.IGNORED,
-    (_S.IGNORED, _E.DOUBT): _S.IGNORED,
-    (_S.IGNORED, _E.LOST): _S.DOWN,
-    (_S.IGNORED, _E.CLOSED): _S.DOWN,
-}
-
-
-@dataclass(frozen=True)
-class Times:
-    """Seconds."""
-
-    stale_s: float = 120.0
-    load_s: float = 60.0
-    quiet_s: float = 10.0
-
-
-@dataclass(eq=False)
-class Family:
-    """One family of a session."""
-
-    source: Source
-    state: FamilyState = FamilyState.DOWN
-    since: float = 0.0  # when the state began
-    heard: float = 0.0  # when it last said anything of its routes
-    stale_until: float | None = None  # when what is left of the session before goes
-    is_in_doubt: bool = False
-    is_refreshing: bool = False
-    new_routes: bool = False  # whether any came in this generation
-    is_warned: bool = False  # that it has nearly as many routes as it may
-
-    @property
-    def name(self) -> str:
-        return NAMES[self.source.family]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether what is here is what the peer announces."""
-        return self.state is FamilyState.LIVE and not self.source.sweeps
-
-
-@dataclass(eq=False)
-class Peer:
-    """One session, by its two addresses."""
-
-    number: int
-    session: Session
-    peer_as: int
-    local_as: int
-    families: dict[int, Family]
-    state: str = "down"  # of the session: down, connected, up
-    since: float = 0.0
-    ups: int = 0  # sessions that came up
-    reason: str = ""  # why the last one ended
-    notice: str = ""  # what the peer said with it
-    capabilities: frozenset[int] | None = None  # None: its OPEN was not heard
-    families_spoken: frozenset[int] | None = None
-    counter: int | None = None  # of its last line
-    counts: Counter[str] = field(default_factory=Counter)
 
 
 class Step(NamedTuple):
@@ -196,10 +83,10 @@ class Sessions:
 
     def apply_event(self, envelope: Envelope | None, event: Event, now: float) -> Step:
         """Take what happened."""
-        if envelope is None:
-            self.counts["text_lines"] += 1
-            return NOTHING
         self.version += 1
+        if envelope is None:
+            self._hear_feeder(event, now)
+            return self._take_step()
         if envelope.pid != self.pid:
             self._meet(envelope.pid, now)
         if envelope.session is None:
@@ -215,9 +102,7 @@ class Sessions:
     def doubt(self, now: float) -> Step:
         """Lines may have been lost: of every session, since nobody knows which."""
         self.version += 1
-        for peer in self.peers.values():
-            peer.counter = None
-            self._doubt(peer, now)
+        self._doubt_all(now)
         return self._take_step()
 
     def lose(self, why: str, now: float) -> Step:
@@ -235,6 +120,48 @@ class Sessions:
             for family in peer.families.values():
                 self._tick_family(peer, family, now)
         return self._take_step()
+
+    # -- what the feeder says --------------------------------------------------------------------
+
+    def _hear_feeder(self, event: Event, now: float) -> None:
+        if isinstance(event, FeederHello):
+            if event.exabgp_pid != self.pid:
+                self._meet(event.exabgp_pid, now)
+            self._doubt_all(now)
+        elif isinstance(event, FeederGap):
+            self._note(f"the feeder dropped {event.dropped} bytes of lines")
+            self.counts["feeder_gaps"] += 1
+            self._doubt_all(now)
+        elif isinstance(event, FeederNeighbors):
+            self._see_neighbors({each.session: each for each in event.neighbors}, now)
+        else:
+            self.counts["text_lines"] += 1
+
+    def _see_neighbors(self, neighbors: Mapping[Session, Neighbor], now: float) -> None:
+        """What is up by ExaBGP's own list, and who tells everything again."""
+        for session, neighbor in neighbors.items():
+            envelope = Envelope(
+                self.pid or 0, now, None, session, neighbor.peer_as, neighbor.local_as
+            )
+            peer = self._peer(envelope, now)
+            if peer is not None and neighbor.is_up:
+                self._see_up(peer, neighbor, now)
+        for session, peer in self.peers.items():
+            seen = neighbors.get(session)
+            if peer.state == "up" and (seen is None or not seen.is_up):
+                self._end(peer, "ExaBGP has no such session any more", FamilyEvent.LOST, now)
+
+    def _see_up(self, peer: Peer, neighbor: Neighbor, now: float) -> None:
+        if peer.families_spoken is None:
+            peer.families_spoken = neighbor.families
+        if peer.state != "up":
+            peer.state, peer.since = "up", now
+        for number in neighbor.families:
+            family = peer.families[number]
+            if family.state in (FamilyState.DOWN, FamilyState.STALE):
+                self._start(family, FamilyEvent.HEARD, now)
+            elif not neighbor.is_asked:
+                family.is_in_doubt = False  # it is in the middle of telling all, which was heard
 
     # -- whose line it is ------------------------------------------------------------------------
 
@@ -257,7 +184,7 @@ class Sessions:
                 return None
             try:
                 peer = self._new_peer(session, envelope, now)
-            except OSError:
+            except (OSError, ValueError):
                 self.counts["malformed_lines"] += 1
                 return None
             self.peers[session] = peer
@@ -284,8 +211,7 @@ class Sessions:
             peer.counts["gaps"] += 1
             self._note(f"{peer.session.peer}: line {counter} after {peer.counter}: lines were lost")
             self._doubt(peer, now)
-        elif peer.counter is None and counter > 1 and peer.state == "down":
-            self._wants_refresh = True  # what it said before was not for us
+            self._wants_refresh = True  # of other losses the feeder knows, and asks by itself
         peer.counter = counter
 
     # -- what happens ----------------------------------------------------------------------------
@@ -411,6 +337,11 @@ class Sessions:
         family.stale_until = None
         self.table.sweep(family.source)
 
+    def _doubt_all(self, now: float) -> None:
+        for peer in self.peers.values():
+            peer.counter = None
+            self._doubt(peer, now)
+
     def _doubt(self, peer: Peer, now: float) -> None:
         for family in peer.families.values():
             if family.state in (FamilyState.LOADING, FamilyState.LIVE):
@@ -418,7 +349,6 @@ class Sessions:
                 family.is_in_doubt = True
                 family.is_refreshing = family.new_routes = False
                 family.heard = now
-                self._wants_refresh = True
             self._move(family, FamilyEvent.DOUBT, now)
 
     def _end(self, peer: Peer, reason: str, event: FamilyEvent, now: float) -> None:
@@ -472,10 +402,10 @@ class Sessions:
                 self.table.sweep(family.source)
         is_quiet = now - family.heard >= self.times.quiet_s
         is_loading = family.state is FamilyState.LOADING or family.is_refreshing
-        if is_loading and is_quiet and now - family.since >= self.times.load_s:
-            if family.new_routes or not family.is_in_doubt or not family.source.routes:
-                self.version += 1
-                self._load(family, now)
+        is_due = is_loading and is_quiet and now - family.since >= self.times.load_s
+        if is_due and (family.new_routes or not family.is_in_doubt or not family.source.routes):
+            self.version += 1
+            self._load(family, now)
 
     # -- notes -----------------------------------------------------------------------------------
 

@@ -68,24 +68,24 @@ def neighbor(router: Router, local: str, **more: object) -> Neighbor:
 def bird_sessions() -> dict[str, tuple[BirdSession, dict[str, object]]]:
     """Each way to have a session: BIRD's side, and how ours differs from a plain one."""
     return {
-        "by_plain": (BirdSession(loopback(), ipv4="add paths tx;"), {}),
-        "by_md5": (
+        "plain": (BirdSession(loopback(), ipv4="add paths tx;"), {}),
+        "md5": (
             BirdSession(loopback(), how=f'multihop; passive yes; password "{KEY}";'),
             {"md5_key": KEY},
         ),
-        "by_other_key": (
+        "other_key": (
             BirdSession(loopback(), how=f'multihop; passive yes; password "{KEY}x";'),
             {"md5_key": KEY},
         ),
-        "by_gtsm": (
+        "gtsm": (
             BirdSession(loopback(), how="multihop 1; ttl security on; passive yes;"),
             {"ttl_security": True},
         ),
-        "by_waiting": (
+        "waiting": (
             BirdSession(loopback(), how="multihop;", peer_port=f"port {LISTEN_PORT}"),
             {"passive": True, "listen_port": LISTEN_PORT},
         ),
-        "by_ipv6_only": (BirdSession(loopback()), {"families": ("ipv6",)}),
+        "ipv6_only": (BirdSession(loopback()), {"families": ("ipv6",)}),
     }
 
 
@@ -142,20 +142,6 @@ def test_end_of_rib(lab: Lab, router: Router) -> None:
     eventually(lambda: whole <= lab.heard.whole, "End-of-RIB of both families")
 
 
-def test_session_down_and_up(lab: Lab, router: Router) -> None:
-    """What was known goes with the session, and comes back with it."""
-    router.announce("10.2.0.0/16")
-    eventually(lambda: "10.2.0.0/16" in lab.heard.prefixes(router.address), "it is announced")
-    router.close_session()
-    eventually(lambda: lab.heard.states[router.address] == "down", "the session is down")
-    router.open_session()
-    eventually(
-        lambda: "10.2.0.0/16" in lab.heard.prefixes(router.address),
-        "the session and the route are back",
-        timeout_s=30,
-    )
-
-
 def test_refresh(lab: Lab, router: Router) -> None:
     """Asked to, the router sends its table again."""
     router.announce("10.3.0.0/16")
@@ -186,20 +172,20 @@ def test_refresh(lab: Lab, router: Router) -> None:
 def test_session(lab: Lab, name: str) -> None:
     """It comes up, and the routes are the same."""
     lab.bird.announce("10.4.0.0/16")
-    peer = lab.bird.sessions[f"by_{name}"].address
+    peer = lab.bird.sessions[name].address
     eventually(lambda: "10.4.0.0/16" in lab.heard.prefixes(peer), "its routes", timeout_s=30)
     lab.await_same(peer, "the same table")
 
 
 def test_other_key(lab: Lab, router: Router) -> None:
     """With another MD5 key there is no session, and not a word: only its absence can be seen."""
-    assert lab.heard.states.get(lab.bird.sessions["by_other_key"].address) is None
+    assert lab.heard.states.get(lab.bird.sessions["other_key"].address) is None
 
 
 def test_one_family(lab: Lab) -> None:
     """What was not agreed on does not come."""
     lab.bird.announce("2001:db8:5::/48")
-    peer = lab.bird.sessions["by_ipv6_only"].address
+    peer = lab.bird.sessions["ipv6_only"].address
     eventually(lambda: "2001:db8:5::/48" in lab.heard.prefixes(peer), "the route of IPv6")
     assert all(":" in prefix for prefix in lab.heard.prefixes(peer))
 
@@ -247,7 +233,7 @@ def test_killed_feeder_under_load(lab: Lab) -> None:
 
 def test_other_neighbors_after_reload(lab: Lab) -> None:
     """A neighbor that goes and comes takes no other session with it."""
-    gone, stay = lab.bird.sessions["by_ipv6_only"].address, lab.bird.address
+    gone, stay = lab.bird.sessions["ipv6_only"].address, lab.bird.address
     eventually(lambda: lab.heard.states.get(stay) == "up", "a session")
     downs = lab.heard.count("down", stay)
     configure(lab.folder, [each for each in lab.neighbors if each.address != gone])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +33,7 @@ class Router(Protocol):
     address: str
     peer_as: int
 
+    def running(self) -> AbstractContextManager[Router]: ...
     def announce(self, prefix: str, med: int = 0) -> None: ...
     def withdraw(self, prefix: str) -> None: ...
     def close_session(self) -> None: ...
@@ -46,20 +47,30 @@ def run(*words: str) -> str:
     return done.stdout
 
 
+def start(folder: Path, name: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a router's program, which writes its log into the folder."""
+    with (folder / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end; make it, if it does not."""
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 @contextmanager
 def program(folder: Path, name: str, words: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a router's program until the block ends."""
-    with (folder / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    process = start(folder, name, words)
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
 
 
 # -- BIRD ----------------------------------------------------------------------------------------
@@ -73,7 +84,7 @@ protocol static routes6 {{ ipv6; {ipv6} }}
 {sessions}
 """
 _BIRD_SESSION = """\
-protocol bgp {name} {{
+protocol bgp to_{name} {{
   local {address} port {port} as {peer_as};
   neighbor {peer} {peer_port} as 65000;
   {how}
@@ -124,22 +135,43 @@ class Bird:
 
     @contextmanager
     def running(self) -> Iterator[Bird]:
-        words = ["bird", "-f", "-c", str(self._folder / "bird.conf"), "-s", self._control]
-        with program(self._folder, "bird", [*words, "-P", str(self._folder / "pid")]) as process:
-            self.process = process
-            eventually(self._answers, "BIRD answers")
+        self.start()
+        try:
             yield self
+        finally:
+            assert self.process is not None
+            stop(self.process)
+
+    def start(self) -> None:
+        """For the first time, or after `kill`."""
+        words = ["bird", "-f", "-c", str(self._folder / "bird.conf"), "-s", self._control]
+        self.process = start(self._folder, "bird", [*words, "-P", str(self._folder / "pid")])
+        eventually(self._answers, "BIRD answers")
+
+    def kill(self) -> None:
+        """Without a word to its neighbors."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.process = None
 
     @property
     def _control(self) -> str:
         return str(self._folder / "ctl")
 
     def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self._folder / "bird.log").read_text()
         words = ["birdc", "-s", self._control, "show", "status"]
         return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
     def tell(self, *words: str) -> str:
         return run("birdc", "-s", self._control, *words)
+
+    def since(self, name: str) -> str | None:
+        """When the session of this name came up; None while it is not."""
+        row = self.tell("show", "protocols", f"to_{name}").splitlines()[-1].split()
+        return row[4] if row[-1] == "Established" else None
 
     def _write(self) -> None:
         rows = {4: "", 6: ""}
@@ -163,16 +195,17 @@ class Bird:
         self.set_routes({p: a for p, a in self._routes.items() if p != prefix})
 
     def close_session(self) -> None:
-        self.tell("disable", self.main)
+        self.tell("disable", f"to_{self.main}")
 
     def open_session(self) -> None:
-        self.tell("enable", self.main)
+        self.tell("enable", f"to_{self.main}")
 
 
 # -- FRR -----------------------------------------------------------------------------------------
 
 _FRR = """\
 log stdout
+bgp route-map delay-timer 0
 router bgp {peer_as}
  bgp router-id 10.0.0.30
  no bgp ebgp-requires-policy

@@ -1,0 +1,149 @@
+"""What health and Prometheus see of the routes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ocaserve.health import Level, Observation, Problem, Timing
+from ocaserve.steering.families import FamilyState, Peer
+from ocaserve.steering.report import is_complete
+from ocaserve.steering.reporter import Reporter
+from ocaserve.steering.service import RouteService
+
+
+class RouteHealth:
+    """A component of health: sessions, their limits, the file of payloads, the control plane."""
+
+    name = "routes"
+    timing = Timing(rise_s=5.0, fall_s=10.0)
+
+    def __init__(self, service: RouteService, reporter: Reporter | None) -> None:
+        self._service = service
+        self._reporter = reporter
+        self._started = time.time()
+
+    def observe(self, now: float) -> Observation:
+        """Called from a thread: it reads single values, of which each is whole."""
+        service = self._service
+        peers = list(service.sessions.peers.values())
+        problems = [*self._find_down(peers), *self._find_families(peers), *self._find_contact()]
+        if service.vrps_fault:
+            problems.append(Problem(Level.WARNING, "rpki", service.vrps_fault))
+        up = sum(peer.state == "up" for peer in peers)
+        accepted = sum(f.source.accepted for peer in peers for f in peer.families.values())
+        return Observation(f"{up} sessions up, {accepted} routes", tuple(problems))
+
+    def _find_down(self, peers: list[Peer]) -> Iterator[Problem]:
+        """A session that is down is a warning; with none up, no client can be steered here."""
+        up = {peer.session.peer for peer in peers if peer.state == "up"}
+        reasons = {peer.session.peer: peer.reason for peer in peers}
+        level = Level.WARNING if up else Level.ERROR
+        for address in self._service.expected:
+            if address not in up:
+                why = reasons.get(address) or "never up: is the router reachable, the key right?"
+                yield Problem(level, address, f"the session with {address} is down: {why}")
+
+    def _find_families(self, peers: list[Peer]) -> Iterator[Problem]:
+        for peer in peers:
+            for family in list(peer.families.values()):
+                subject = f"{peer.session.peer} {family.name}"
+                if family.state is FamilyState.IGNORED:
+                    yield Problem(
+                        Level.ERROR,
+                        subject,
+                        f"{subject}: more than {family.source.limit} prefixes, all are ignored",
+                    )
+                elif family.is_warned:
+                    yield Problem(
+                        Level.WARNING,
+                        subject,
+                        f"{subject}: {family.source.routes} of {family.source.limit} prefixes",
+                    )
+
+    def _find_contact(self) -> Iterator[Problem]:
+        reporter = self._reporter
+        if reporter is None or not reporter.failures:
+            return
+        since = time.time() - (self._service.last_contact or self._started)
+        if since > self._service.settings.report.lost_after_s:
+            yield Problem(
+                Level.WARNING,
+                "control plane",
+                f"no report was taken for {since:.0f} s: {reporter.fault}",
+            )
+
+
+class RouteMetrics(Collector):
+    """Sessions, routes and pushes, as they lie in memory."""
+
+    def __init__(self, service: RouteService, reporter: Reporter | None) -> None:
+        self._service = service
+        self._reporter = reporter
+
+    def collect(self) -> Iterator[Metric]:
+        """Called in the event loop."""
+        yield from self._collect_families()
+        yield from self._collect_peers()
+        yield from self._collect_reports()
+
+    def _collect_families(self) -> Iterator[Metric]:
+        routes = GaugeMetricFamily(
+            "ocaserve_routes", "Routes by verdict", labels=["peer", "family", "verdict"]
+        )
+        complete = GaugeMetricFamily(
+            "ocaserve_routes_complete",
+            "1 when all that the peer announces is here",
+            labels=["peer", "family"],
+        )
+        old = GaugeMetricFamily(
+            "ocaserve_routes_unconfirmed",
+            "Routes that were not announced again since the session or a refresh began",
+            labels=["peer", "family"],
+        )
+        for peer in self._service.sessions.peers.values():
+            for family in peer.families.values():
+                labels = [peer.session.peer, family.name]
+                routes.add_metric([*labels, "accepted"], family.source.accepted)
+                for reason, number in family.source.filtered.items():
+                    routes.add_metric([*labels, reason], number)
+                complete.add_metric(labels, family.is_complete)
+                old.add_metric(labels, family.source.old)
+        yield from (routes, complete, old)
+
+    def _collect_peers(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("ocaserve_bgp_up", "1 when the session is up", labels=["peer"])
+        ups = CounterMetricFamily("ocaserve_bgp_sessions", "Sessions that came up", labels=["peer"])
+        events = CounterMetricFamily(
+            "ocaserve_bgp_events", "What the peer sent, by kind", labels=["peer", "kind"]
+        )
+        states = {peer.session.peer: peer for peer in self._service.sessions.peers.values()}
+        for address in {*self._service.expected, *states}:
+            peer = states.get(address)
+            up.add_metric([address], peer is not None and peer.state == "up")
+            if peer is not None:
+                ups.add_metric([address], peer.ups)
+                for kind, number in peer.counts.items():
+                    events.add_metric([address, kind], number)
+        yield from (up, ups, events)
+
+    def _collect_reports(self) -> Iterator[Metric]:
+        service, reporter = self._service, self._reporter
+        yield GaugeMetricFamily("ocaserve_report_serial", "The report's", service.log.serial)
+        yield GaugeMetricFamily(
+            "ocaserve_report_complete",
+            "1 when the table is whole",
+            is_complete(service.sessions, service.expected),
+        )
+        lines = CounterMetricFamily("ocaserve_bgp_lines", "From ExaBGP", labels=["kind"])
+        for kind, number in service.sessions.counts.items():
+            lines.add_metric([kind], number)
+        yield lines
+        if reporter is not None:
+            yield CounterMetricFamily("ocaserve_pushes", "Reports taken", reporter.pushes)
+            yield GaugeMetricFamily(
+                "ocaserve_push_failures", "Pushes in a row not taken", reporter.failures
+            )

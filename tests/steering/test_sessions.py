@@ -1,0 +1,267 @@
+"""Sessions and families: when routes are whole, stale, gone, and when they are in doubt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import product
+
+import pytest
+
+from bgp.messages import Session
+from ocaserve.lifecycle import ImpossibleTransitionError, advance
+from ocaserve.steering.changes import ChangeLog
+from ocaserve.steering.families import FAMILY_STATES, Family, FamilyEvent, FamilyState, Times
+from ocaserve.steering.filters import Policy
+from ocaserve.steering.rib import RoutingTable
+from ocaserve.steering.sessions import Sessions
+from tests.support.exabgp_lines import LOCAL, PEER, Exabgp
+
+OTHER = "192.0.2.2"
+BOTH = ("ipv4/unicast", "ipv6/unicast")
+
+
+class Table:
+    """A table that is told lines at times of the test's choice."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.log = ChangeLog("s")
+        self.table = RoutingTable(policy or Policy(), self.log.mark)
+        self.sessions = Sessions(self.table, Times(stale_s=120, load_s=60, quiet_s=10))
+        self.notes: list[str] = []
+        self.refreshes = 0
+
+    def hear(self, *lines: bytes, at: float = 0.0) -> None:
+        for line in lines:
+            step = self.sessions.apply(line, at)
+            self.notes += step.notes
+            self.refreshes += step.wants_refresh
+        self.table.settle()
+
+    def tick(self, at: float) -> None:
+        self.notes += self.sessions.tick(at).notes
+        self.table.settle()
+
+    def family(self, number: int = 4, peer: str = PEER) -> Family:
+        return self.sessions.peers[Session(peer, LOCAL)].families[number]
+
+    def prefixes(self) -> set[str]:
+        from bgp.prefixes import format_prefix
+
+        return {
+            format_prefix(family, length, bits)
+            for family, length, keys, _ in self.table.snapshot()
+            for bits in keys
+        }
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table()
+
+
+@pytest.fixture
+def exabgp() -> Exabgp:
+    return Exabgp()
+
+
+def start(table: Table, exabgp: Exabgp, *prefixes: str, at: float = 0.0) -> None:
+    """A session up and loaded."""
+    table.hear(exabgp.state("connected"), exabgp.opened([1, 2, 70], ["ipv4/unicast"]), at=at)
+    table.hear(exabgp.state("up"), exabgp.announce(*prefixes), exabgp.end_of_rib(), at=at)
+
+
+def test_family_table_refuses_what_it_does_not_list() -> None:
+    """Nothing is loaded or too large where there is no session."""
+    with pytest.raises(ImpossibleTransitionError):
+        advance(FAMILY_STATES, FamilyState.DOWN, FamilyEvent.LOADED)
+    for state, event in product(FamilyState, (FamilyEvent.LOST, FamilyEvent.CLOSED)):
+        assert advance(FAMILY_STATES, state, event) in {FamilyState.DOWN, FamilyState.STALE}
+
+
+def test_loading_is_not_complete_until_end_of_rib(table: Table, exabgp: Exabgp) -> None:
+    table.hear(exabgp.state("up"), exabgp.announce("11.0.0.0/8"))
+    assert table.family().state is FamilyState.LOADING
+    assert not table.family().is_complete
+    table.hear(exabgp.end_of_rib())
+    assert table.family().is_complete
+
+
+def test_loading_ends_when_it_has_been_quiet(table: Table, exabgp: Exabgp) -> None:
+    """Not every router sends End-of-RIB."""
+    table.hear(exabgp.state("up"), at=0)
+    table.hear(exabgp.announce("11.0.0.0/8"), at=55)
+    table.tick(61)
+    assert table.family().state is FamilyState.LOADING
+    table.tick(66)
+    assert table.family().is_complete
+
+
+def test_lost_session_keeps_routes_as_stale_for_a_time(table: Table, exabgp: Exabgp) -> None:
+    start(table, exabgp, "11.0.0.0/8")
+    table.hear(exabgp.state("down", "notification sent (4,0)"), at=100)
+    table.tick(219)
+    assert table.family().state is FamilyState.STALE
+    assert table.prefixes() == {"11.0.0.0/8"}
+    table.tick(220)
+    assert table.family().state is FamilyState.DOWN
+    assert not table.prefixes()
+
+
+def test_routes_not_announced_again_go_with_end_of_rib(table: Table, exabgp: Exabgp) -> None:
+    start(table, exabgp, "11.0.0.0/8", "12.0.0.0/8")
+    table.hear(exabgp.state("down", "closing connection"), at=10)
+    table.hear(exabgp.state("up"), exabgp.announce("11.0.0.0/8"), at=20)
+    assert table.prefixes() == {"11.0.0.0/8", "12.0.0.0/8"}
+    assert table.family().source.old == 1
+    table.hear(exabgp.end_of_rib(), at=21)
+    assert table.prefixes() == {"11.0.0.0/8"}
+
+
+def test_stale_routes_go_in_time_also_while_loading(table: Table, exabgp: Exabgp) -> None:
+    start(table, exabgp, "11.0.0.0/8", "12.0.0.0/8")
+    table.hear(exabgp.state("down"), at=10)
+    table.hear(exabgp.state("up"), exabgp.announce("11.0.0.0/8"), at=100)
+    table.tick(130)
+    assert table.prefixes() == {"11.0.0.0/8"}
+    assert table.family().state is FamilyState.LOADING
+
+
+@pytest.mark.parametrize("subcode", [2, 3])
+def test_administrative_shutdown_withdraws_at_once(
+    table: Table, exabgp: Exabgp, subcode: int
+) -> None:
+    start(table, exabgp, "11.0.0.0/8")
+    table.hear(exabgp.state("down", f"notification received (6,{subcode})"))
+    assert table.family().state is FamilyState.DOWN
+    assert not table.prefixes()
+
+
+def test_down_comes_again_with_each_failed_attempt(table: Table, exabgp: Exabgp) -> None:
+    start(table, exabgp, "11.0.0.0/8")
+    for at in (10, 50, 100):
+        table.hear(exabgp.state("connected"), exabgp.state("down", "closing connection"), at=at)
+    table.tick(130)
+    assert table.family().state is FamilyState.DOWN
+    assert table.sessions.peers[Session(PEER, LOCAL)].ups == 1
+
+
+def test_refresh_sweeps_what_was_not_sent_again(table: Table, exabgp: Exabgp) -> None:
+    start(table, exabgp, "11.0.0.0/8", "12.0.0.0/8")
+    serial = table.log.serial
+    table.log.commit()
+    table.hear(exabgp.refresh("begin"), exabgp.announce("11.0.0.0/8"))
+    assert table.family().state is FamilyState.LIVE
+    assert not table.log.commit(), "a route that comes again is no change"
+    table.hear(exabgp.end_of_rib())
+    assert "12.0.0.0/8" in table.prefixes(), "only the end of the refresh ends it"
+    table.hear(exabgp.refresh("end"))
+    assert table.prefixes() == {"11.0.0.0/8"}
+    assert table.log.commit()
+    assert table.log.serial == serial + 2
+
+
+def test_gap_puts_the_family_in_doubt_until_a_refresh(table: Table, exabgp: Exabgp) -> None:
+    start(table, exabgp, "11.0.0.0/8")
+    exabgp.withdraw("11.0.0.0/8")  # is lost
+    table.hear(exabgp.announce("12.0.0.0/8"))
+    assert table.refreshes == 1
+    assert not table.family().is_complete
+    table.hear(exabgp.end_of_rib())
+    assert not table.family().is_complete, "the end of the first telling, in which lines are lost"
+    table.hear(exabgp.refresh("begin"), exabgp.announce("12.0.0.0/8"), exabgp.refresh("end"))
+    assert table.family().is_complete
+    assert table.prefixes() == {"12.0.0.0/8"}
+
+
+def test_another_pid_is_another_exabgp(table: Table, exabgp: Exabgp) -> None:
+    """Its counters begin anew, and what it does not say again goes."""
+    start(table, exabgp, "11.0.0.0/8", "12.0.0.0/8")
+    other = Exabgp(pid=101)
+    table.hear(other.state("connected"), at=5)
+    assert table.family().state is FamilyState.STALE
+    table.hear(other.state("up"), other.announce("12.0.0.0/8"), other.end_of_rib(), at=6)
+    assert table.prefixes() == {"12.0.0.0/8"}
+    assert not table.refreshes
+
+
+def feeder(**values: object) -> bytes:
+    return json.dumps(values).encode()
+
+
+def neighbors(up: bool, asked: bool, families: Sequence[str] = ("ipv4 unicast",)) -> bytes:
+    listed = {"peer": PEER, "local": LOCAL, "peer_as": 65001, "local_as": 65000, "up": up}
+    return feeder(feeder="neighbors", neighbors=[{**listed, "families": families, "asked": asked}])
+
+
+def test_feeder_comes_back_to_a_table(table: Table, exabgp: Exabgp) -> None:
+    """A new feeder: what was known is in doubt until the refresh that it asks for has ended."""
+    start(table, exabgp, "11.0.0.0/8", "12.0.0.0/8")
+    table.hear(feeder(feeder="hello", version=1, pid=5, exabgp_pid=100))
+    assert not table.family().is_complete
+    exabgp.announce("13.0.0.0/8")  # while there was no feeder
+    table.hear(neighbors(up=True, asked=True), exabgp.refresh("begin"))
+    table.hear(exabgp.announce("12.0.0.0/8", "13.0.0.0/8"), exabgp.refresh("end"))
+    assert table.family().is_complete
+    assert table.prefixes() == {"12.0.0.0/8", "13.0.0.0/8"}
+    assert not table.refreshes, "the feeder asks by itself"
+
+
+def test_control_comes_back_to_a_running_session(table: Table, exabgp: Exabgp) -> None:
+    """An empty table hears of a session whose start it has not heard."""
+    exabgp.counters[PEER] = 500
+    table.hear(feeder(feeder="hello", version=1, pid=5, exabgp_pid=100))
+    table.hear(neighbors(up=True, asked=True))
+    assert table.family().state is FamilyState.LOADING
+    table.hear(exabgp.refresh("begin"), exabgp.announce("12.0.0.0/8"), exabgp.refresh("end"))
+    assert table.family().is_complete
+    assert table.sessions.peers[Session(PEER, LOCAL)].state == "up"
+
+
+def test_session_that_went_down_unheard(table: Table, exabgp: Exabgp) -> None:
+    start(table, exabgp, "11.0.0.0/8")
+    table.hear(feeder(feeder="gap", dropped=100), neighbors(up=False, asked=False))
+    assert table.family().state is FamilyState.STALE
+    assert table.sessions.peers[Session(PEER, LOCAL)].state == "down"
+
+
+def test_session_in_the_middle_of_telling_is_not_asked_again(table: Table, exabgp: Exabgp) -> None:
+    table.hear(exabgp.opened([70], BOTH), exabgp.state("up"), exabgp.announce("11.0.0.0/8"))
+    table.hear(feeder(feeder="hello", version=1, pid=5, exabgp_pid=100))
+    table.hear(neighbors(up=True, asked=False), exabgp.announce("11.0.0.0/8"))
+    table.hear(exabgp.end_of_rib())
+    assert table.family().is_complete
+
+
+def test_too_many_prefixes_ignore_the_peer_until_its_next_session(exabgp: Exabgp) -> None:
+    table = Table(Policy(max_prefixes={PEER: 5}))
+    first = [f"11.{n}.0.0/16" for n in range(5)]
+    start(table, exabgp, *first)
+    assert any("5 are allowed" in note for note in table.notes)
+    assert table.family().is_complete
+    table.hear(exabgp.announce("11.9.0.0/16"))
+    assert table.family().state is FamilyState.IGNORED
+    table.hear(exabgp.announce("12.0.0.0/8"), exabgp.withdraw("11.0.0.0/16"))
+    assert not table.prefixes()
+    table.hear(exabgp.state("down"), exabgp.state("up"), exabgp.announce("12.0.0.0/8"))
+    assert table.prefixes() == {"12.0.0.0/8"}
+
+
+def test_family_that_is_not_spoken_is_not_waited_for(table: Table, exabgp: Exabgp) -> None:
+    start(table, exabgp, "11.0.0.0/8")
+    assert table.family(6).state is FamilyState.DOWN
+
+
+def test_peers_do_not_touch_each_other(table: Table, exabgp: Exabgp) -> None:
+    start(table, exabgp, "11.0.0.0/8")
+    table.hear(exabgp.state("up", peer=OTHER), exabgp.announce("11.0.0.0/8", peer=OTHER))
+    table.hear(exabgp.state("down", "notification received (6,2)"))
+    assert table.prefixes() == {"11.0.0.0/8"}
+    assert table.family(peer=OTHER).source.accepted == 1
+
+
+def test_malformed_line_costs_itself_alone(table: Table, exabgp: Exabgp) -> None:
+    start(table, exabgp, "11.0.0.0/8")
+    table.hear(b"{ not JSON", b"done", b"", exabgp.announce("12.0.0.0/8"))
+    assert table.prefixes() == {"11.0.0.0/8", "12.0.0.0/8"}
+    assert table.sessions.counts["malformed_lines"] == 1
