@@ -13,8 +13,8 @@ from ocaserve.errors import SettingsError
 from ocaserve.settings.bgp import find_bgp_faults
 from ocaserve.settings.control import Control, read_tokens
 from ocaserve.settings.model import Settings
-from ocaserve.settings.signing import find_signing_faults
 from ocaserve.settings.report import find_report_faults
+from ocaserve.settings.signing import find_signing_faults
 
 
 def find_contradictions(settings: Settings) -> Iterator[str]:
