@@ -1,4 +1,4 @@
-"""The example configurations: each is one that the program takes, with the folders that it names."""
+"""The example configurations: the program takes each, given its folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manual page is made from the commands, so it has them all; a reader of such pages takes it."""
+"""The manual page is made from the commands, so it has them all, and well-formed."""
 
 from __future__ import annotations
 

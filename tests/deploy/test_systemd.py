@@ -1,4 +1,4 @@
-"""The unit files: systemd takes them, they expose little, and the program runs under their filter."""
+"""The unit files: systemd takes them, and the program runs under their filter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def analyze(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_units_are_well_formed(tmp_path: Path) -> None:
-    """No word that systemd does not know; the program is not installed here, so another stands in."""
+    """No word that systemd does not know. Another program stands in for ours."""
     for file in (DEPLOY / "systemd").glob("ocaserve.s*e*"):
         if file.suffix in (".service", ".socket"):
             text = file.read_text().replace("/usr/bin/ocaserve", "/bin/true")
