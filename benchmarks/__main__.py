@@ -1,81 +1,190 @@
-"""`python -m benchmarks`: run everything side by side and rewrite RESULTS.md."""
+"""The command: `python -m benchmarks` plays everything and rewrites RESULTS.md and cost.svg."""
 
 from __future__ import annotations
 
-import shutil
+import errno
+import os
+import signal
 import sys
 import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import click
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.host import NotReadyError, check_needs, cubic, describe, locked_in_memory
-from benchmarks.peers import ALL, OCASERVE
+from benchmarks import needs, runner, wrk
+from benchmarks.errors import BenchmarkError, Refusal
+from benchmarks.host import (
+    congestion_control,
+    describe_machine,
+    describe_versions,
+    raise_descriptor_limit,
+)
+from benchmarks.peers import commands_of
 from benchmarks.plot import render_plot
-from benchmarks.report import Result, render
-from benchmarks.scenarios import SCENARIOS, Scenario, Setting, content
+from benchmarks.processes import Cores, on_core
+from benchmarks.report import Run, lines_of_plot, render, summary
+from benchmarks.results import Bar, Results
+from benchmarks.scenarios import BARS, SCENARIOS, Scenario
+from benchmarks.stage import FULL, QUICK, Plan, Stage
+from benchmarks.store import create_store
 
 _HERE = Path(__file__).parent
+_BASE_PORT = 18_480
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_INTERRUPTED = 130  # as shells report a program that ctrl-C ended
 
 
-@click.command()
-@click.option("--quick", is_flag=True, help="One short round of everything, in under two minutes.")
-@click.option("--only", multiple=True, metavar="NAME", help="Run these scenarios (see --list).")
-@click.option("--rounds", type=click.IntRange(1, 50), help="Rounds of each scenario.")
-@click.option("--list", "list_them", is_flag=True, help="Name the scenarios.")
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--quick", is_flag=True, help="Fewer and shorter rounds: under two minutes.")
+@click.option("--only", multiple=True, metavar="NAME", help="Play this scenario; may be repeated.")
+@click.option("--list", "list_only", is_flag=True, help="Name the scenarios, and play none.")
+@click.option("--rounds", type=click.IntRange(1, 100), help="Samples of each server that matters.")
 @click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), default=_HERE, help="Folder."
-)
+    "--output", default=_HERE, type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for RESULTS.md and cost.svg (default: benchmarks/).",
+)  # fmt: skip
+@click.option(
+    "--scratch", default=Path("/var/tmp"), show_default=True,  # noqa: S108 - a folder of its own is made in it
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder, on a disk, for objects and logs; what is put there goes at the end.",
+)  # fmt: skip
+@click.option(
+    "--port", default=_BASE_PORT, show_default=True, type=click.IntRange(1024, 65_535),
+    help="The first of ten ports for the servers.",
+)  # fmt: skip
 def main(
-    *, quick: bool, only: tuple[str, ...], rounds: int | None, list_them: bool, output: Path
-) -> None:
-    """Measure ocaserve beside nginx, aiohttp and a bare loop of sendfile."""
-    if list_them:
-        click.echo("\n".join(scenario.name for scenario in SCENARIOS))
+    *, quick: bool, only: tuple[str, ...], list_only: bool, rounds: int | None,
+    output: Path, scratch: Path, port: int,
+) -> None:  # fmt: skip
+    """Measure ocaserve beside nginx, aiohttp and a bare loop of sendfile, on this machine."""
+    if list_only:
+        for scenario in SCENARIOS.values():
+            click.echo(f"{scenario.name:10} {scenario.title}")
         return
-    unknown = set(only) - {scenario.name for scenario in SCENARIOS}
-    if unknown:
-        raise click.UsageError(f"no such scenario: {', '.join(sorted(unknown))}; see --list")
-    chosen = [scenario for scenario in SCENARIOS if not only or scenario.name in only]
-    folder = Path(tempfile.mkdtemp(prefix="ocaserve-bench-"))
+    scenarios = _choose(only)
+    plan = QUICK if quick else FULL
+    if rounds is not None:
+        plan = replace(plan, rounds=rounds, rounds_of_long=min(rounds, plan.rounds_of_long))
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # nginx is there
     try:
-        check_needs(folder, [peer.port for peer in ALL])
-        results, facts = _run(chosen, folder, rounds or (1 if quick else 5), 1.0 if quick else 2.0)
-    except NotReadyError as error:
-        click.echo(f"benchmarks: {error}", err=True)
-        sys.exit(2)
+        with _signals_interrupt():
+            _run(scenarios, plan, output, scratch, port)
+    except BenchmarkError as error:
+        for line in str(error).splitlines():
+            click.echo(f"benchmarks: {line}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("benchmarks: interrupted; nothing was written", err=True)
+        sys.exit(_INTERRUPTED)
+
+
+def _choose(names: Sequence[str]) -> list[Scenario]:
+    unknown = [name for name in names if name not in SCENARIOS]
+    if unknown:
+        known = ", ".join(SCENARIOS)
+        raise click.BadParameter(f"{unknown[0]!r} is none of {known}", param_hint="--only")
+    return [scenario for name, scenario in SCENARIOS.items() if not names or name in names]
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """TERM, HUP and ctrl-C end the run the same way: once, and with all cleaning up."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        for one in watched:  # a second one must not disturb the cleaning up
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {one: signal.signal(one, interrupt) for one in watched}
+    try:
+        yield
     finally:
-        shutil.rmtree(folder)
-    text = render(results, facts, OCASERVE.name)
-    (output / "RESULTS.md").write_text(text)
-    (output / "cost.svg").write_text(render_plot(results))
-    click.echo(text.partition("## The bars")[2].partition("![")[0].strip())
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
-def _run(
-    chosen: list[Scenario], folder: Path, rounds: int, seconds: float
-) -> tuple[list[Result], dict[str, str]]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with (
-        content(folder / "content") as paths,
-        locked_in_memory(paths) as locked,
-        cubic() as congestion,
-        Progress(*columns, disable=not sys.stdout.isatty()) as bar,
-    ):
-        task = bar.add_task("benchmarks", total=None)
-        setting = Setting(folder / "content", folder, rounds, seconds)
-        results = [
-            scenario.run(setting, lambda what: bar.update(task, description=what))
-            for scenario in chosen
-        ]
-        facts = describe() | {
-            "congestion control": congestion,
-            "content": f"{len(paths)} files, {'locked in memory' if locked else 'not locked'}",
-            "rounds": f"{rounds} of {seconds:g} s",
-            "command": f"`python -m benchmarks {' '.join(sys.argv[1:])}`",
-        }
-    return results, facts
+def _run(scenarios: list[Scenario], plan: Plan, output: Path, scratch: Path, port: int) -> None:
+    needs.check(scenarios, plan, scratch, port)
+    machine = describe_machine()
+    cores = Cores.of_this_machine()
+    raise_descriptor_limit()
+    start = time.monotonic()
+    with ExitStack() as undo:
+        folder = Path(undo.enter_context(tempfile.TemporaryDirectory("", "benchmarks-", scratch)))
+        problem = undo.enter_context(congestion_control("cubic"))
+        undo.enter_context(on_core(cores.clients))
+        try:
+            store = create_store(folder / "store", plan.objects, plan.object_bytes)
+            stage = Stage(plan, store, folder, cores, port)
+            stage.note(problem)
+            results = _play(scenarios, stage)
+        except OSError as error:
+            if error.errno not in _DISK_TROUBLE:
+                raise
+            raise Refusal([f"{scratch}: {error.strerror}"]) from error
+        machine["congestion control"] = "cubic" if problem is None else problem
+    stage.note(_process_note(stage.processes))
+    minutes = (time.monotonic() - start) / 60
+    run = Run(
+        command=f"python -m benchmarks {' '.join(sys.argv[1:])}".strip(),
+        length=f"{plan.rounds} rounds of {plan.seconds} s in {minutes:.1f} minutes",
+        machine=machine,
+        versions=describe_versions(),
+        commands={
+            **commands_of(needs.peers_of(scenarios)),
+            "wrk": " ".join(wrk.command("$port", 16, plan.seconds, "$trace")),
+        },
+        notes=stage.notes,
+    )
+    _write(output, run, results, _bars_of(scenarios))
+
+
+def _play(scenarios: list[Scenario], stage: Stage) -> Results:
+    total = sum(runner.seconds_of(scenario, stage.plan, BARS) for scenario in scenarios)
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        begun = 0.0
+
+        def show(what: str, seconds: float) -> None:
+            nonlocal begun
+            bar.update(task, completed=begun, description=what)
+            begun += seconds
+
+        return runner.play(scenarios, BARS, stage, show)
+
+
+def _process_note(processes: dict[str, int]) -> str | None:
+    """Who is counted: a supervisor or a control process costs, whatever it does meanwhile."""
+    if not processes:
+        return None
+    counts = ", ".join(f"{name} {count}" for name, count in processes.items())
+    return f"CPU is that of all processes of a server, helpers included; they have: {counts}"
+
+
+def _bars_of(scenarios: Sequence[Scenario]) -> list[Bar]:
+    """The bars that this run can judge."""
+    names = {scenario.name for scenario in scenarios}
+    return [bar for bar in BARS if bar.scenario in names]
+
+
+def _write(output: Path, run: Run, results: Results, bars: Sequence[Bar]) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "RESULTS.md").write_text(render(run, results, bars))
+    (output / "cost.svg").write_text(render_plot(lines_of_plot(results)))
+    click.echo(f"{output / 'RESULTS.md'}: {summary(results, bars)}")
+    for error in results.errors():
+        click.echo(f"failed: {error}", err=True)
 
 
 if __name__ == "__main__":

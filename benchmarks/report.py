@@ -1,102 +1,155 @@
-"""From samples to figures: medians, paired ratios, and whether a bar is met. No I/O."""
+"""RESULTS.md, from what was measured. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 
-from benchmarks.clients import Sample
+from benchmarks.plot import Point
+from benchmarks.results import FIGURES, OURS, Bar, Results, Verdict, judge, spread
+from benchmarks.scenarios import GROUPS, PLOTTED, SCENARIOS, Scenario
 
-Figure = Callable[[Sample], float]
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What a scenario must show: the median of paired ratios, ours by the peer's."""
-
-    peer: str
-    what: str
-    figure: Figure
-    limit: float
-    at_most: bool
-
-    def is_met(self, ratio: float) -> bool:
-        return ratio <= self.limit if self.at_most else ratio >= self.limit
-
-    def __str__(self) -> str:
-        return f"{'≤' if self.at_most else '≥'} {self.limit:.2f}"
+_BESIDE = "nginx"
+_COST = "cpu_us_per_request"
+_RATIO_FIGURES = ("cpu_us_per_request", "requests_per_s")
 
 
 @dataclass(frozen=True)
-class Result:
-    """All samples of one scenario, in the order in which they were taken."""
+class Run:
+    """Everything the page says beside the figures."""
 
-    name: str
-    title: str
-    columns: tuple[tuple[str, Figure, str], ...]  # heading, figure, format
-    bars: tuple[Bar, ...]
-    samples: tuple[Sample, ...]
-    range_bytes: int = 0
-
-    def of(self, peer: str) -> list[Sample]:
-        return [sample for sample in self.samples if sample.peer == peer]
-
-    @property
-    def peers(self) -> list[str]:
-        return list(dict.fromkeys(sample.peer for sample in self.samples))
+    command: str
+    length: str
+    machine: Mapping[str, str]
+    versions: Mapping[str, str]
+    commands: Mapping[str, str]
+    notes: Sequence[str] = field(default_factory=tuple)
 
 
-def paired_ratio(ours: Sequence[Sample], theirs: Sequence[Sample], figure: Figure) -> float:
-    """The median over the rounds of ours by theirs: neighbours in time share the noise."""
-    return median(figure(a) / max(figure(b), 1e-12) for a, b in zip(ours, theirs, strict=True))
-
-
-def render(results: Sequence[Result], facts: Mapping[str, str], ours: str) -> str:
-    """The whole of RESULTS.md."""
-    lines = ["# Results", "", _PREFACE.strip(), "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in facts.items()]
-    lines += ["", "## The bars", "", _render_bars(results, ours), ""]
-    lines += ["![CPU cost against range size](cost.svg)", ""]
-    for result in results:
-        lines += [f"## {result.title}", "", _render_table(result, ours), ""]
-    return "\n".join(lines)
-
-
-_PREFACE = """
-Written by `python -m benchmarks`; every figure is from one run on one machine. One worker of each
-server is pinned to one core and the client to the other. Rounds are interleaved; figures are medians
-over the rounds, ratios are medians of the ratios within a round. CPU is that of all processes and
-threads of the server, the supervisor included. Access logs are on, written in batches by both
-ocaserve and nginx.
-"""
-
-
-def _render_bars(results: Sequence[Result], ours: str) -> str:
-    lines = ["| scenario | figure | beside | ratio | bar | met |", "|---|---|---|---|---|---|"]
-    for result in results:
-        for bar in result.bars:
-            theirs = result.of(bar.peer)
-            if not theirs:
-                continue
-            ratio = paired_ratio(result.of(ours), theirs, bar.figure)
-            met = "yes" if bar.is_met(ratio) else "**no**"
-            lines.append(
-                f"| {result.name} | {bar.what} | {bar.peer} | {ratio:.2f} | {bar} | {met} |"
-            )
-    return "\n".join(lines)
-
-
-def _render_table(result: Result, ours: str) -> str:
-    headings = [heading for heading, _, _ in result.columns]
+def render(run: Run, results: Results, bars: Iterable[Bar]) -> str:
+    """The whole page."""
     lines = [
-        f"| server | {' | '.join(headings)} | errors |",
-        f"|---|{'---|' * (len(headings) + 1)}",
-    ]
-    for peer in result.peers:
-        samples = result.of(peer)
-        cells = [format(median(map(figure, samples)), form) for _, figure, form in result.columns]
-        errors = sum(sample.errors for sample in samples)
-        name = f"**{peer}**" if peer == ours else peer
-        lines.append(f"| {name} | {' | '.join(cells)} | {errors} |")
+        "# Results", "",
+        f"Written by `{run.command}`: {run.length}, all in one run. How it is measured and what the"
+        " figures mean: [README.md](README.md).", "",
+        "## The bars", "", *_bar_lines(results, bars), "",
+        "![CPU cost against the size of the range](cost.svg)", "",
+        *(line for group in GROUPS for line in _group_lines(group, results)),
+        "## Notes and failures", "", *_note_lines(run, results), "",
+        "## Machine and versions", "", *_table(("", ""), {**run.machine, **run.versions}.items()),
+        "",
+        "## Commands", "", *(f"* {name}: `{command}`" for name, command in run.commands.items()),
+        "",
+    ]  # fmt: skip
     return "\n".join(lines)
+
+
+def lines_of_plot(results: Results) -> dict[str, list[Point]]:
+    """For each server its medians, where it was measured."""
+    lines: dict[str, list[Point]] = {}
+    for name, size in PLOTTED.items():
+        for peer in results.peers(name):
+            cost = results.median(name, peer, _COST)
+            if cost is not None:
+                lines.setdefault(peer, []).append(Point(size, cost))
+    return lines
+
+
+def summary(results: Results, bars: Iterable[Bar]) -> str:
+    """In a line: how many bars are reached."""
+    outcomes = [judge(bar, results).outcome for bar in bars]
+    reached = outcomes.count("reached")
+    measured = sum(outcome != "not measured" for outcome in outcomes)
+    return f"{reached} of {measured} bars reached"
+
+
+# -- bars --------------------------------------------------------------------------------------
+
+
+def _bar_lines(results: Results, bars: Iterable[Bar]) -> Iterator[str]:
+    yield "Medians of the ratios within a round, ours ÷ theirs; in brackets the least and the most."
+    yield ""
+    rows = [_bar_row(judge(bar, results)) for bar in bars]
+    yield from _table(("scenario", "figure", "beside", "bar", "measured", ""), rows)
+
+
+def _bar_row(verdict: Verdict) -> tuple[str, ...]:
+    bar = verdict.bar
+    return (
+        SCENARIOS[bar.scenario].title,
+        FIGURES[bar.figure].title,
+        bar.against or "(absolute)",
+        f"{bar.relation} {bar.limit:.2f}",
+        "-" if verdict.value is None else _with_spread(verdict.value, verdict.spread),
+        verdict.outcome,
+    )
+
+
+def _with_spread(value: float, ends: tuple[float, float] | None) -> str:
+    return f"{value:.2f}" if ends is None else f"{value:.2f} [{ends[0]:.2f} to {ends[1]:.2f}]"
+
+
+# -- figures -----------------------------------------------------------------------------------
+
+
+def _group_lines(group: str, results: Results) -> Iterator[str]:
+    mine = [scenario for scenario in SCENARIOS.values() if scenario.group == group]
+    played = [scenario for scenario in mine if results.of(scenario.name)]
+    skipped = [scenario for scenario in mine if scenario.name in results.skipped]
+    if not played and not skipped:
+        return
+    yield from (f"## {GROUPS[group].title}", "", GROUPS[group].about, "")
+    for scenario in skipped:
+        yield from (f"{scenario.title}: not measured: {results.skipped[scenario.name]}.", "")
+    if played:
+        yield from _figure_table(played, results)
+        yield ""
+
+
+def _figure_table(played: Sequence[Scenario], results: Results) -> Iterator[str]:
+    figures = played[0].load.traits.figures
+    compared = [figure for figure in _RATIO_FIGURES if figure in figures]
+    heading = (
+        "scenario", "server", *(FIGURES[figure].title for figure in figures),
+        *(f"{FIGURES[figure].title} ÷ {_BESIDE}'s" for figure in compared),
+    )  # fmt: skip
+    rows = [
+        (
+            scenario.title,
+            f"**{peer}**" if peer == OURS else peer,
+            *(
+                FIGURES[figure].show(results.median(scenario.name, peer, figure))
+                for figure in figures
+            ),
+            *(_ratio(scenario.name, peer, figure, results) for figure in compared),
+        )
+        for scenario in played
+        for peer in results.peers(scenario.name)
+    ]
+    yield from _table(heading, rows)
+
+
+def _ratio(scenario: str, peer: str, figure: str, results: Results) -> str:
+    ratios = results.ratios(scenario, figure, _BESIDE, of=peer)
+    if peer == _BESIDE or not ratios:
+        return "-"
+    return _with_spread(median(ratios), spread(ratios))
+
+
+# -- the rest ----------------------------------------------------------------------------------
+
+
+def _note_lines(run: Run, results: Results) -> Iterator[str]:
+    yield from (f"* {note}." for note in run.notes)
+    errors = results.errors()
+    yield from (f"* Failed: {error}." for error in errors)
+    if not errors:
+        yield "* No sample failed."
+
+
+def _table(heading: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(heading)} |"
+    yield "|---" * len(heading) + "|"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in row)} |"

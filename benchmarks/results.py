@@ -23,7 +23,7 @@ class Figure:
 
     def show(self, value: float | None) -> str:
         """The value as text; a dash for one that was not measured."""
-        return "–" if value is None else format(value, self.form)
+        return "-" if value is None else format(value, self.form)
 
 
 FIGURES: Mapping[str, Figure] = {
@@ -134,7 +134,7 @@ class Verdict:
 
 
 def judge(bar: Bar, results: Results) -> Verdict:
-    """Hold a bar against the results. Samples with errors prove nothing: not met."""
+    """Hold a bar against the results. Samples with errors prove nothing: missed."""
     if bar.against is None:
         values = results.values(bar.scenario, OURS, bar.figure)
     else:
@@ -146,14 +146,14 @@ def judge(bar: Bar, results: Results) -> Verdict:
 
 def _outcome(bar: Bar, value: float, results: Results) -> str:
     if any(sample.errors for sample in results.of(bar.scenario, OURS)):
-        return "**not met** (errors)"
+        return "**missed** (errors)"
     if bar.holds(value):
-        return "met"
+        return "reached"
     if bar.if_reached_by is not None:
         theirs = results.median(bar.scenario, bar.if_reached_by, bar.figure)
         if theirs is None or not bar.holds(theirs):
             return f"does not stand: {bar.if_reached_by} does not reach it either"
-    return "**not met**"
+    return "**missed**"
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

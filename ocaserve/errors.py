@@ -3,7 +3,8 @@
 OcaserveError
  ├── SettingsError      the configuration is not acceptable; all its faults at once
  ├── ListenError        an address cannot be listened on
- └── StartError         the appliance could not be brought into service
+ ├── StartError         the appliance could not be brought into service
+ └── SigningError       a URL could not be signed
 """
 
 from __future__ import annotations
@@ -29,3 +30,7 @@ class ListenError(OcaserveError):
 
 class StartError(OcaserveError):
     """The reason stands in the text."""
+
+
+class SigningError(OcaserveError):
+    """A URL could not be signed; the text holds no secret."""

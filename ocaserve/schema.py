@@ -38,7 +38,7 @@ def text(allowed: str, why: str, *, default: str = "", **bounds: Any) -> Meta:
 
 
 def secret(allowed: str, why: str, **bounds: Any) -> Meta:
-    """Strings that no output may show: neither an error nor the settings in force."""
+    """What no output may show: neither an error, nor the manual, nor the settings in force."""
     return Meta(extra={"allowed": allowed, "secret": "yes"}, description=why, **bounds)
 
 
@@ -47,15 +47,21 @@ def choice(why: str) -> Meta:
     return Meta(description=why)
 
 
+def flag(why: str) -> Meta:
+    """Yes or no."""
+    return Meta(extra={"allowed": "true or false"}, description=why)
+
+
 # -- what is wrong -------------------------------------------------------------------------------
 
 
 def find_faults(shape: type[Struct], values: object, path: str = "") -> Iterator[str]:
     """A line for each key that is unknown, missing, or has a value that is not allowed."""
     if not isinstance(values, Mapping):
-        yield f"{path} = {_show(values)}: must be a table"
+        hidden = any(is_secret(hint) for hint in _hints(shape).values())
+        yield f"{path} = {_show(values, hidden=hidden)}: must be a table"
         return
-    hints = typing.get_type_hints(shape, include_extras=True)
+    hints = _hints(shape)
     for key, value in values.items():
         where = f"{path}.{key}" if path else key
         if key in hints:
@@ -81,8 +87,12 @@ def _find_value_faults(hint: Any, value: object, where: str) -> Iterator[str]:
     try:
         msgspec.convert(value, hint)
     except msgspec.ValidationError:
-        shown = "(hidden)" if is_secret(hint) else _show(value)
+        shown = _show(value, hidden=is_secret(hint))
         yield f"{where} = {shown}: must be {describe_allowed(hint)}"
+
+
+def _hints(shape: type[Struct]) -> dict[str, Any]:
+    return typing.get_type_hints(shape, include_extras=True)
 
 
 def _suggest(key: str, known: Mapping[str, Any]) -> str:
@@ -92,8 +102,10 @@ def _suggest(key: str, known: Mapping[str, Any]) -> str:
     return f"; known here: {', '.join(sorted(known))}"
 
 
-def _show(value: object) -> str:
-    """A value as TOML writes it, near enough to be found in the file."""
+def _show(value: object, *, hidden: bool = False) -> str:
+    """A value as TOML writes it, near enough to be found in the file; or that it is hidden."""
+    if hidden:
+        return "(not shown)"
     shown = str(value).lower() if isinstance(value, bool) else repr(value)
     return shown if len(shown) <= _MOST_SHOWN else shown[: _MOST_SHOWN - 3] + "..."
 
@@ -107,17 +119,17 @@ def describe_allowed(hint: Any) -> str:
     origin = typing.get_origin(inner)
     if origin is Literal:
         return " or ".join(f'"{word}"' for word in typing.get_args(inner))
+    if origin is list and _table_of_list(inner):
+        return "a list of tables"
     if origin is list:
-        return _describe_list(inner, meta)
-    if origin is not None:
+        return _describe_list(meta)
+    if origin is not None and origin is not dict:
         return " or ".join(describe_allowed(part) for part in typing.get_args(inner))
     assert meta is not None, f"{inner} has no record"
     return _describe_number(inner, meta) if inner in (int, float) else _extra(meta)["allowed"]
 
 
-def _describe_list(inner: Any, meta: Meta | None) -> str:
-    if _table_of_list(inner):
-        return "a list of tables"
+def _describe_list(meta: Meta | None) -> str:
     allowed = _extra(meta).get("allowed") if meta is not None else ""
     is_never_empty = meta is not None and meta.min_length
     return allowed or "a list of strings" + ", not empty" * bool(is_never_empty)
@@ -148,11 +160,10 @@ def _unwrap(hint: Any) -> tuple[Any, Meta | None]:
 
 def _table_of_list(hint: Any) -> type[Struct] | None:
     """The Struct S of a hint `list[S]`."""
-    arguments = typing.get_args(hint)
-    is_list = typing.get_origin(hint) is list and isinstance(arguments[0], type)
-    if is_list and issubclass(arguments[0], Struct):
-        return typing.cast("type[Struct]", arguments[0])
-    return None
+    if typing.get_origin(hint) is not list:
+        return None
+    element = typing.get_args(hint)[0]
+    return element if isinstance(element, type) and issubclass(element, Struct) else None
 
 
 # -- the manual ----------------------------------------------------------------------------------
@@ -160,7 +171,7 @@ def _table_of_list(hint: Any) -> type[Struct] | None:
 
 def describe_table(title: str, shape: type[Struct]) -> str:
     """A section of the manual: a row for each setting of a Struct, in Markdown."""
-    hints = typing.get_type_hints(shape, include_extras=True)
+    hints = _hints(shape)
     rows = [
         f"| `{info.name}` | {_show_default(info, meta)} | {describe_allowed(hints[info.name])} "
         f"| {meta.description} |\n"

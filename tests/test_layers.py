@@ -73,7 +73,10 @@ RULES = [
     pytest.param(
         Rule("ocaserve.supervisor", ("asyncio", "aiohttp", "threading", "uvloop")), id="supervisor"
     ),
-    pytest.param(Rule("ocaserve*", ("tests", "bgp")), id="product"),
+    pytest.param(Rule("ocaserve*", ("tests",)), id="product"),
+    pytest.param(
+        Rule("ocaserve*", ("bgp",), but=("ocaserve.steering*", "ocaserve.settings.bgp")), id="bgp"
+    ),
     *(
         pytest.param(
             Rule(f"ocaserve.steering.{name}", (*OURS, *ACTING), DECIDING_STEERING), id=name

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 from benchmarks.clients.wire import BadAnswer, ask, body_bytes, tell
@@ -96,16 +96,20 @@ class Audience:
     """All viewers, and the turns they take."""
 
     def __init__(self, port: int, clients: int, bits_per_s: float, trace: str) -> None:
-        requests = [
-            ask(port, key, int(first), int(last))
-            for key, first, last in map(str.split, Path(trace).read_text().splitlines())
-        ]
+        lines = [line.split() for line in Path(trace).read_text().splitlines()]
+        asks = [(key, int(first), int(last)) for key, first, last in lines]
+        requests = [ask(port, *asked) for asked in asks]
         chance = random.Random(clients)  # noqa: S311 - repeatable is what is wanted
         self.failures = 0
-        self.viewers = [
-            Viewer(port, bits_per_s / 8, islice(cycle(requests), chance.randrange(8192), None))
-            for _ in range(clients)
-        ]
+        self.viewers = []
+        for _ in range(clients):
+            place = chance.randrange(len(asks))
+            key, first, last = asks[place]
+            # The first range is cut anywhere: all asking for whole ones in step would be a burst
+            # every few seconds, and nothing to be measured in between.
+            begun = ask(port, key, chance.randint(first, last - _HEAD_BYTES), last)
+            rest = islice(cycle(requests), place + 1, None)
+            self.viewers.append(Viewer(port, bits_per_s / 8, chain((begun,), rest)))
 
     def watch(self, seconds: float) -> None:
         """Give each slot its turns for so long."""

@@ -1,4 +1,4 @@
-"""A few viewers of films that nobody watched before: segment after segment, as fast as they come."""
+"""A few viewers of films that nobody watched before: segment by segment, as fast as they come."""
 
 from __future__ import annotations
 

@@ -1,17 +1,27 @@
 """The servers that are compared: what each is, how it is configured and started.
 
 Each gets one worker, an access log on disk, and the same store. Commands and templates know
-`$folder` (its own), `$store`, `$port`, `$python`, `$range_bytes` (of the scenario).
+`$folder` (its own), `$store`, `$port`, `$control_port`, `$python`, `$range_bytes`
+(of the scenario).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
+from ocaserve.settings import Settings
+
 _HERE = Path(__file__).parent
+_CONTROL_PLACE = 9
+
+_CONTROL_TABLE = """
+[control]
+listen = ["127.0.0.1:$control_port"]
+"""
+"""For an ocaserve with a control process, which then runs, and is counted, as in real life."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +36,20 @@ class Peer:
     fixed: Mapping[str, str] = field(default_factory=dict)
     programs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    has_control: bool = False
+
+    def ports(self, base: int) -> tuple[int, ...]:
+        """What it listens on: first for clients, then for its control, if it has any."""
+        control = (base + _CONTROL_PLACE,) if self.has_control else ()
+        return base + self.place, *control
 
     def configuration(self, values: Mapping[str, str]) -> str | None:
         """The text of its configuration file; None if it has none."""
         if self.template is None:
             return None
         text = (_HERE / f"{self.template}.template").read_text()
+        if self.has_control:
+            text += _CONTROL_TABLE
         return Template(text).substitute(values, **self.fixed)
 
     def arguments(self, values: Mapping[str, str]) -> list[str]:
@@ -49,6 +67,7 @@ PEERS: Mapping[str, Peer] = {
             ("$python", "-m", "ocaserve", "serve", "-c", "$folder/ocaserve.toml"),
             template="ocaserve.toml",
             modules=("ocaserve", "uvloop"),
+            has_control="control" in Settings.__struct_fields__,
         ),
         Peer(
             "nginx", "nginx, sendfile", 1, _NGINX,
@@ -71,3 +90,8 @@ PEERS: Mapping[str, Peer] = {
         ),
     )
 }  # fmt: skip
+
+
+def commands_of(peers: Iterable[Peer]) -> dict[str, str]:
+    """The command lines by server, with the names that stand for paths and ports."""
+    return {peer.name: " ".join(peer.command) for peer in peers}

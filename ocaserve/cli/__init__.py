@@ -12,6 +12,7 @@ from ocaserve import __version__
 from ocaserve.cli.demo import demo
 from ocaserve.cli.doctor import doctor
 from ocaserve.cli.serve import check, serve
+from ocaserve.cli.sign import sign
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,5 +21,5 @@ def main() -> None:
     """Serve video from this machine's disks: byte ranges from disk to socket."""
 
 
-for _command in (serve, check, demo, doctor):
+for _command in (serve, check, demo, sign, doctor):
     main.add_command(_command)

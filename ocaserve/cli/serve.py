@@ -77,9 +77,11 @@ def _start_logging() -> None:
 def check(config: str) -> None:
     """Validate a configuration and say what would be done."""
     from ocaserve.settings import load_settings
+    from ocaserve.steering.exabgp import check_with_exabgp
 
     try:
         settings = load_settings(config)
+        check_with_exabgp(settings)
     except OcaserveError as error:
         fail(error)
     workers = settings.worker_count
@@ -89,4 +91,10 @@ def check(config: str) -> None:
     click.echo(f"  with              {workers} worker{'s' * (workers > 1)}")
     for store in settings.store:
         click.echo(f"  would serve       {store.path}")
+    for neighbor in settings.bgp.neighbor:
+        click.echo(f"  would hear of     routes from {neighbor.address} (AS {neighbor.peer_as})")
     click.echo(f"  access log        {settings.serve.access_log}")
+    signing = settings.signing
+    if signing.required:
+        names = ", ".join(signing.hosts) or "any name"
+        click.echo(f"  signed URLs       of keys {', '.join(sorted(signing.keys))} for {names}")

@@ -7,8 +7,11 @@
      +-----------------------------------------------+               v
                                                     (GONE, from any) CLOSED
 
+  BETWEEN, READING_HEAD -- BODY_STARTED --> READING_BODY -- BODY_COMPLETE --> SENDING
+
 READING_HEAD: nothing or a part of a head has arrived; the head's deadline runs. A new connection
-begins here. SENDING: a request is being answered; the client's pace is watched. BETWEEN: the last
+begins here. READING_BODY: an upload of the speed test arrives and is thrown away; no other request
+has a body. SENDING: a request is being answered; the client's pace is watched. BETWEEN: the last
 response is whole and no byte of the next request is here; the connection may be idle. CLOSING: our
 side is closed, what the client still sends is thrown away. CLOSED: over, whatever the reason.
 """
@@ -20,6 +23,7 @@ from enum import Enum
 
 class State(Enum):
     READING_HEAD = "reading head"
+    READING_BODY = "reading body"
     SENDING = "sending"
     BETWEEN = "between"
     CLOSING = "closing"
@@ -31,6 +35,8 @@ class State(Enum):
 class Event(Enum):
     HEAD_STARTED = "head started"
     HEAD_COMPLETE = "head complete"  # or refused: an answer is due either way
+    BODY_STARTED = "body started"
+    BODY_COMPLETE = "body complete"  # or refused
     SENT = "sent"
     CLOSE_ASKED = "close asked"
     GONE = "gone"
@@ -42,10 +48,14 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.BETWEEN, Event.HEAD_STARTED): State.READING_HEAD,
     (State.BETWEEN, Event.HEAD_COMPLETE): State.SENDING,
     (State.READING_HEAD, Event.HEAD_COMPLETE): State.SENDING,
+    (State.BETWEEN, Event.BODY_STARTED): State.READING_BODY,
+    (State.READING_HEAD, Event.BODY_STARTED): State.READING_BODY,
+    (State.READING_BODY, Event.BODY_COMPLETE): State.SENDING,
     (State.SENDING, Event.SENT): State.BETWEEN,
     (State.SENDING, Event.CLOSE_ASKED): State.CLOSING,
     (State.BETWEEN, Event.GONE): State.CLOSED,
     (State.READING_HEAD, Event.GONE): State.CLOSED,
+    (State.READING_BODY, Event.GONE): State.CLOSED,
     (State.SENDING, Event.GONE): State.CLOSED,
     (State.CLOSING, Event.GONE): State.CLOSED,
 }

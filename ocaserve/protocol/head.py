@@ -233,6 +233,8 @@ def _interpret(values: dict[bytes, list[bytes]]) -> Fields:
         keep_alive=b"keep-alive" in connection,
         has_body=is_chunked or bool(length),
         has_transfer_encoding=is_chunked,
+        content_length=length,
+        expects_continue=joined.get(b"expect", b"").lower() == b"100-continue",
         if_match=if_match,
         if_none_match=if_none_match,
         if_modified_since=if_modified_since,

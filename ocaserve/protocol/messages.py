@@ -41,6 +41,8 @@ class Fields:
     keep_alive: bool = False  # Connection: keep-alive, which HTTP/1.0 clients must ask for
     has_body: bool = False  # Content-Length above 0, or Transfer-Encoding
     has_transfer_encoding: bool = False
+    content_length: int | None = None
+    expects_continue: bool = False  # Expect: 100-continue
     if_match: bytes | None = None
     if_none_match: bytes | None = None
     if_modified_since: bytes | None = None

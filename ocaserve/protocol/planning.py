@@ -27,6 +27,7 @@ from ocaserve.protocol.ranges import (
 )
 
 ALLOWED_METHODS = b"GET, HEAD, OPTIONS"
+UPLOAD_METHODS = ALLOWED_METHODS + b", POST"
 RETRY_AFTER_S = 1
 """A client turned away comes back soon or goes elsewhere; a longer wait would idle an appliance
 whose load has passed."""
@@ -41,7 +42,9 @@ _REASONS: dict[int, bytes] = {
     404: b"Not Found",
     405: b"Method Not Allowed",
     408: b"Request Timeout",
+    411: b"Length Required",
     412: b"Precondition Failed",
+    413: b"Content Too Large",
     414: b"URI Too Long",
     416: b"Range Not Satisfiable",
     431: b"Request Header Fields Too Large",
@@ -52,7 +55,8 @@ _REASONS: dict[int, bytes] = {
 }
 _EXPOSED = b"Accept-Ranges, Content-Length, Content-Range, Date, ETag, Last-Modified"
 _PREFLIGHT_HEADERS = (
-    b"Range, If-Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since"
+    b"Range, If-Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, "
+    b"Content-Type"
 )
 _PREFLIGHT_AGE_S = 86_400  # the longest that browsers honour
 _LAST_DATE = 253_402_300_799  # the end of the year 9999; file systems reach farther than dates
@@ -111,11 +115,13 @@ def plan_response(
     date: bytes,
     now: int,
     boundary: bytes,
+    part: ByteRange | None = None,
 ) -> ResponsePlan:
     """The answer to a GET or HEAD for an object that exists.
 
     date: the value of Date. now: the same in seconds since the epoch. boundary: parts the ranges of
-    a multipart answer, and must occur in no object.
+    a multipart answer, and must occur in no object. part: what the path asks for, not clamped; the
+    answer is all that there is at this path, so it is no partial one, and `Range` is ignored.
     """
     fields = request.fields
     if fields.is_conditional:
@@ -124,6 +130,10 @@ def plan_response(
             return _plan_not_modified(request, representation, date)
         if verdict is Verdict.FAILED:
             return _plan_object_error(412, request, representation, policy, date)
+    if part is not None:
+        if part.start >= representation.size:
+            return _plan_object_error(416, request, representation, policy, date)
+        return _plan_path_part(request, representation, date, part)
     value = request.range
     if value is None or request.method != b"GET":
         return _plan_whole(request, representation, date)
@@ -166,6 +176,20 @@ def _plan_part(
         )
     )  # fmt: skip
     return tuple.__new__(ResponsePlan, (206, head, parts, stop - start, keep_alive))
+
+
+def _plan_path_part(
+    request: Request, representation: Representation, date: bytes, part: ByteRange
+) -> ResponsePlan:
+    """200 with what a path's part holds of the object: to such clients a 206 is a failure."""
+    line, keep_alive = _connection(request.fields, request.minor)
+    start, stop = part
+    stop = min(stop, representation.size)
+    head = b"HTTP/1.1 200 OK\r\nDate: %b\r\n%b%bContent-Length: %d\r\n\r\n" % (
+        date, line, representation.typed_fields, stop - start,
+    )  # fmt: skip
+    segments = (ByteRange(start, stop),) if request.method == b"GET" else ()
+    return ResponsePlan(200, head, segments, stop - start, keep_alive)
 
 
 def _plan_whole(request: Request, representation: Representation, date: bytes) -> ResponsePlan:
@@ -297,14 +321,25 @@ def check_request(request: Request) -> None:
         raise RequestRefused(400, "body")
 
 
-def plan_options(request: Request, policy: ResponsePolicy, date: bytes) -> ResponsePlan:
-    """The answer to OPTIONS, of the server (`*`) or as a CORS preflight (Fetch, section 4.8)."""
-    lines = policy.lines + b"Allow: %b\r\n" % ALLOWED_METHODS
+def plan_upload(request: Request, policy: ResponsePolicy, date: bytes) -> ResponsePlan:
+    """The answer to an upload that has been thrown away."""
+    head, keep_alive = _format_head(200, request, date, policy.object_lines, 0)
+    return ResponsePlan(200, head, (), 0, keep_alive)
+
+
+def plan_options(
+    request: Request, policy: ResponsePolicy, date: bytes, *, takes_upload: bool = False
+) -> ResponsePlan:
+    """The answer to OPTIONS, of the server (`*`) or as a CORS preflight (Fetch, section 4.8).
+
+    takes_upload: the target is one that POST is allowed for.
+    """
+    methods = UPLOAD_METHODS if takes_upload else ALLOWED_METHODS
+    lines = policy.lines + b"Allow: %b\r\n" % methods
     if policy.cors_origin and request.fields.request_method is not None:
         lines += (
             b"Access-Control-Allow-Methods: %b\r\nAccess-Control-Allow-Headers: %b\r\n"
-            b"Access-Control-Max-Age: %d\r\n"
-            % (ALLOWED_METHODS, _PREFLIGHT_HEADERS, _PREFLIGHT_AGE_S)
+            b"Access-Control-Max-Age: %d\r\n" % (methods, _PREFLIGHT_HEADERS, _PREFLIGHT_AGE_S)
         )
     head, keep_alive = _format_head(204, request, date, lines, None)
     return ResponsePlan(204, head, (), 0, keep_alive)

@@ -34,6 +34,7 @@ _SET = re.compile(
     re.IGNORECASE,
 )
 _SPECS = re.compile(rb"([0-9]*)-([0-9]*)")
+_PART = re.compile(rb"([0-9]+)-([0-9]+)")
 
 
 class Verdict(Enum):
@@ -64,6 +65,15 @@ def parse_range(value: bytes, size: int) -> tuple[ByteRange, ...] | Verdict:
     if _SET.fullmatch(value) is None:
         return IGNORED
     return _parse_set(value, size)
+
+
+def parse_part(value: bytes) -> ByteRange | None:
+    """The part "A-B" that a path asks for, both included, not clamped; None: malformed."""
+    match = _PART.fullmatch(value)
+    if match is None:
+        return None
+    first, last = _number(match[1]) or 0, _number(match[2]) or 0
+    return ByteRange(first, last + 1) if first <= last else None
 
 
 def _parse_simple(start: int, stop: int, size: int) -> tuple[ByteRange, ...] | Verdict:

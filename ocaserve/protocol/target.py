@@ -3,59 +3,153 @@
 A key is a path below a store: segments parted by single slashes, none of them empty, ".", ".." or
 beginning with a dot. What tries to be something else is refused, not repaired, because caches and
 filters in front of us might have repaired it otherwise (CVE-2021-41773, CVE-2022-35920).
+
+The forms of a target:
+
+    /KEY                          the object
+    /?o=KEY                       the same; the KEY of a query may hold "%2F" or "/" alike
+    /range/A-B/KEY                bytes A to B of it, both included
+    /range/A-B?o=KEY              the same
+    /speedtest                    made-up content, if the appliance offers it
+    /speedtest/range/A-B          a part of that
+
+A form wins over an object whose key looks like it; such an object is asked for with "o", which is
+never read as a form: "/?o=range/0-9/a.mp4". "A-B" is what consists of digits and hyphens, with one
+of these at least; if it is then not two numbers in order, the request is malformed. Any other name
+below "/range/" is part of a key, unless "o" shows what was meant.
+
+Of a query, only "o" names something, once, and where the path is one of the forms above; the names
+of parameters are taken as they stand, the value is decoded once, and "+" is a plus.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-from ocaserve.protocol.messages import RequestRefused
+from ocaserve.protocol.messages import ByteRange, RequestRefused
+from ocaserve.protocol.ranges import parse_part
 
-_PLAIN = re.compile(rb"/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*")
+SPEEDTEST_KEY = b"speedtest"  # what the speed test is called where a key is needed: in signatures
+
+_NAME_START = rb"[A-Za-z0-9_~!$&'()*+,;=:@-]"
+_PLAIN_PATH = rb"(?:/" + _NAME_START + rb"[A-Za-z0-9._~!$&'()*+,;=:@-]*+)+"
+_PLAIN = re.compile(_PLAIN_PATH)
+_PLAIN_PART = re.compile(rb"/range/([0-9]{1,18})-([0-9]{1,18})(?:" + _PLAIN_PATH + rb")?")
+_FORMS = (b"/range/", b"/speedtest")
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _FORBIDDEN = re.compile(rb"[\x00-\x1f\x7f\\]")
 _BARE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _MAX_SEGMENT_BYTES = 255  # NAME_MAX of every file system in question
+_LIKE_PART = re.compile(rb"[0-9]*-[0-9-]*")
 
 
 class ObjectTarget(NamedTuple):
-    """Which object is meant, and what stood behind the question mark, undecoded."""
+    """Which object is meant, and what stood behind the question mark, undecoded.
+
+    part: the bytes that the path asks for, not clamped to the object; None for all of it.
+    """
 
     key: bytes
     query: bytes
+    part: ByteRange | None = None
+    is_speedtest: bool = False  # made-up content is meant, and `key` is SPEEDTEST_KEY
 
 
-def parse_target(target: bytes) -> ObjectTarget:
+def parse_target(target: bytes, *, has_speedtest: bool = False) -> ObjectTarget:
     """The object that a target in origin-form names (RFC 9112 section 3.2.1).
 
+    has_speedtest: whether "/speedtest" is the speed test; otherwise it is a key like any other.
+
     Raises RequestRefused: 400 for what no honest client sends (control characters, backslashes,
-    encoded slashes, dot segments, empty segments, a malformed escape); 404 for what may be honest
-    but names no object ("/", a trailing slash, a hidden file, a name longer than any file's).
+    encoded slashes in a path, dot segments, empty segments, a malformed escape or part, two "o");
+    404 for what may be honest but names no object ("/", a trailing slash, a hidden file, a name
+    longer than any file's).
     """
     path, _, query = target.partition(b"?")
-    if _PLAIN.fullmatch(path) is not None and len(path) <= _MAX_SEGMENT_BYTES:
-        return ObjectTarget(path[1:], query)
-    return ObjectTarget(_parse_path(path), query)
-
-
-def _parse_path(path: bytes) -> bytes:
-    if not path.startswith(b"/"):
-        raise RequestRefused(400, "target_form", close=False)
-    # These two before decoding: after it, an escaped slash is a slash and a percent a percent.
-    if _BARE_PERCENT.search(path):
-        raise RequestRefused(400, "target_escape", close=False)
+    if len(path) <= _MAX_SEGMENT_BYTES:  # nearly all: nothing to decode, nothing to refuse
+        if not path.startswith(_FORMS):
+            if _PLAIN.fullmatch(path) is not None:
+                return ObjectTarget(path[1:], query)
+        elif (match := _PLAIN_PART.fullmatch(path)) is not None:
+            first, stop = int(match[1]), int(match[2]) + 1
+            key = path[match.end(2) + 1 :] or _maybe_key_of(query)
+            if first < stop and key is not None:
+                return ObjectTarget(key, query, ByteRange(first, stop))
+    # Asked before decoding: after it, an escaped slash is a slash.
     if b"%2f" in path.lower():
         raise RequestRefused(400, "target_encoded_slash", close=False)
-    decoded = _ENCODED.sub(lambda match: bytes((int(match[1], 16),)), path)
-    if _FORBIDDEN.search(decoded):
+    return _read_form(_split(_decode(path)), query, has_speedtest=has_speedtest)
+
+
+def parameter_values(query: bytes, name: bytes) -> list[bytes]:
+    """The values that a query has for a parameter, as they stand, in their order."""
+    start = name + b"="
+    return [part[len(start) :] for part in query.split(b"&") if part.startswith(start)]
+
+
+def _read_form(names: list[bytes], query: bytes, *, has_speedtest: bool) -> ObjectTarget:
+    if names == [b""]:
+        key = _maybe_key_of(query)
+        if key is None:
+            raise RequestRefused(404, "target_names_no_object", close=False)
+        return ObjectTarget(key, query)
+    if names[0] == b"range" and len(names) == 2:
+        key = _maybe_key_of(query)
+        if key is not None:
+            return ObjectTarget(key, query, _read_part(names[1]))
+    elif names[0] == b"range" and len(names) > 2 and _LIKE_PART.fullmatch(names[1]):
+        return ObjectTarget(_join(names[2:]), query, _read_part(names[1]))
+    elif has_speedtest and names == [SPEEDTEST_KEY]:
+        return ObjectTarget(SPEEDTEST_KEY, query, None, True)
+    elif has_speedtest and names[:2] == [SPEEDTEST_KEY, b"range"] and len(names) == 3:
+        return ObjectTarget(SPEEDTEST_KEY, query, _read_part(names[2]), True)
+    return ObjectTarget(_join(names), query)
+
+
+@lru_cache(maxsize=1_024)  # a client's queries are alike for all parts of an object
+def _maybe_key_of(query: bytes) -> bytes | None:
+    """The key that a query names. Raises RequestRefused, which is not kept."""
+    values = parameter_values(query, b"o")
+    if not values:
+        return None
+    if len(values) > 1:
+        raise RequestRefused(400, "target_object_repeated", close=False)
+    return _join(_split(b"/" + _decode(values[0])))
+
+
+def _read_part(value: bytes) -> ByteRange:
+    part = parse_part(value)
+    if part is None:
+        raise RequestRefused(400, "target_part", close=False)
+    return part
+
+
+def _decode(text: bytes) -> bytes:
+    if _BARE_PERCENT.search(text):
+        raise RequestRefused(400, "target_escape", close=False)
+    return _ENCODED.sub(lambda match: bytes((int(match[1], 16),)), text)
+
+
+def _split(path: bytes) -> list[bytes]:
+    """The names in a decoded path; it begins with a slash, which parts nothing."""
+    if not path.startswith(b"/"):
+        raise RequestRefused(400, "target_form", close=False)
+    if _FORBIDDEN.search(path):
         raise RequestRefused(400, "target_characters", close=False)
     # Dot segments only now: "%2e%2e" is one too, for whatever stands behind us.
-    segments = decoded[1:].split(b"/")
-    if b"." in segments or b".." in segments:
+    names = path[1:].split(b"/")
+    if b"." in names or b".." in names:
         raise RequestRefused(400, "target_dot_segment", close=False)
-    if b"" in segments[:-1]:
+    if b"" in names[:-1]:
         raise RequestRefused(400, "target_empty_segment", close=False)
-    if any(not 0 < len(name) <= _MAX_SEGMENT_BYTES or name[:1] == b"." for name in segments):
+    return names
+
+
+def _join(names: Sequence[bytes]) -> bytes:
+    """The key that is made of these names."""
+    if any(not 0 < len(name) <= _MAX_SEGMENT_BYTES or name[:1] == b"." for name in names):
         raise RequestRefused(404, "target_names_no_object", close=False)
-    return b"/".join(segments)
+    return b"/".join(names)

@@ -253,16 +253,31 @@ class Catalogue:
         file.used = self.tick
         return file
 
+    def get_key(self, key: bytes, target: bytes | None = None) -> OpenFile | None:
+        """The same for a key. target: what `get` shall know it by from now on, if anything."""
+        file = self._by_key.get(key)
+        if file is None or self.tick - file.checked >= _CURRENT_TICKS:
+            return None
+        file.used = self.tick
+        if target is not None:
+            self._remember_target(target, file)
+        return file
+
     # -- looking up ------------------------------------------------------------------------------
 
     def find(
-        self, target: bytes, key: bytes, done: Callable[[OpenFile | OSError | None], None]
+        self,
+        target: bytes | None,
+        key: bytes,
+        done: Callable[[OpenFile | OSError | None], None],
     ) -> None:
         """Find the object; `done` gets the file, None if there is none, or why it can't be had.
 
-        `done` is called from the event loop, never before `find` returns.
+        target: what `get` shall know the object by from now on, if anything. `done` is called from
+        the event loop, never before `find` returns.
         """
-        done = partial(self._remember_target, target, done)
+        if target is not None:
+            done = partial(self._remember_found, target, done)
         lookup = self._lookups.get(key)
         if lookup is not None:
             lookup.waiters.append(done)
@@ -278,16 +293,19 @@ class Catalogue:
         else:
             self._loop.call_soon(self._resolve, key, None)
 
-    def _remember_target(
+    def _remember_target(self, target: bytes, file: OpenFile) -> None:
+        if len(self._by_target) >= 4 * self._most:  # many spellings of the same few keys
+            self._by_target.clear()
+        self._by_target[target] = file
+
+    def _remember_found(
         self,
         target: bytes,
         done: Callable[[OpenFile | OSError | None], None],
         found: OpenFile | OSError | None,
     ) -> None:
         if isinstance(found, OpenFile) and not found.dropped:
-            if len(self._by_target) >= 4 * self._most:  # many spellings of the same few keys
-                self._by_target.clear()
-            self._by_target[target] = found
+            self._remember_target(target, found)
         done(found)
 
     def _compared(self, file: OpenFile, same: object) -> None:

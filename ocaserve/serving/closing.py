@@ -28,6 +28,9 @@ class CloseReason(Enum):
         "client_gone", True, "the client went away in the middle of a request or a response"
     )
     HEAD_TIMEOUT = CloseRow("head_timeout", True, "a request head was not complete within head_s")
+    BODY_TIMEOUT = CloseRow(
+        "body_timeout", True, "an upload of the speed test stalled or came too slowly"
+    )
     REFUSED = CloseRow("refused", True, "the request was malformed or too large: framing in doubt")
     STALL_TIMEOUT = CloseRow("stall_timeout", True, "the client took no byte for stall_s")
     SLOW_READ = CloseRow("slow_read", True, "the client read slower than min_bytes_per_s")

@@ -14,21 +14,33 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from functools import partial
 from math import inf
 from time import monotonic
 
 from ocaserve.protocol.exchange import Event, State, next_state
-from ocaserve.protocol.messages import Request, RequestRefused, ResponsePlan
-from ocaserve.protocol.planning import check_request, plan_options, plan_refusal, plan_response
-from ocaserve.protocol.target import parse_target
+from ocaserve.protocol.messages import ByteRange, Request, RequestRefused, ResponsePlan
+from ocaserve.protocol.planning import (
+    check_request,
+    plan_options,
+    plan_refusal,
+    plan_response,
+    plan_upload,
+)
+from ocaserve.protocol.speedtest import fold_plan, takes_upload, upload_length
+from ocaserve.protocol.target import ObjectTarget
 from ocaserve.serving.catalogue import OpenFile
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import CLOSE_PLACES, Count
 from ocaserve.serving.readiness import READ, WRITE
 from ocaserve.serving.services import Services
 from ocaserve.serving.transfer import Transfer
+from ocaserve.serving.upload import Upload
 
 RECEIVE_BYTES = 4 * 1024  # a few pipelined heads; a head alone is rarely over 1 KiB
+_RECEIVE_BODY_BYTES = 256 * 1024
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_UPLOADS = b"/speedtest/range/"  # targets that POST may be for begin so
 _LOGGED_LINE_BYTES = 256  # of what was received, when no request could be made of it
 
 _REQUESTS = int(Count.REQUESTS)
@@ -45,7 +57,8 @@ class Connection:
 
     __slots__ = (
         "_began", "_buffer", "_eof", "_fileno", "_interest", "_note", "_reason", "_request",
-        "_requests", "_services", "_sock", "_transfer", "address", "deadline", "state", "watched",
+        "_requests", "_services", "_sock", "_transfer", "_upload", "address", "deadline", "state",
+        "watched",
     )  # fmt: skip
 
     def __init__(self, services: Services, sock: socket.socket, address: bytes) -> None:
@@ -58,6 +71,7 @@ class Connection:
         self._fileno = sock.fileno()
         self._transfer = Transfer(services, sock, self)
         self._buffer = b""  # received and not yet used
+        self._upload: Upload | None = None  # whose body is being thrown away
         self._requests = 0
         self._request: Request | None = None  # being answered
         self._began = 0.0  # when its head was complete
@@ -94,7 +108,7 @@ class Connection:
     def _on_readable(self) -> None:
         """The client has sent something, or has gone."""
         try:
-            data = self._sock.recv(RECEIVE_BYTES)
+            data = self._sock.recv(RECEIVE_BYTES if self._upload is None else _RECEIVE_BODY_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -104,6 +118,8 @@ class Connection:
             self._on_eof()
         elif self.state is State.SENDING:
             self._keep(data)
+        elif self._upload is not None:
+            self._take_body(self._upload, data)
         elif self.state is not State.CLOSING:  # lingering: read and thrown away
             self._take(self._buffer + data if self._buffer else data)
 
@@ -115,7 +131,7 @@ class Connection:
         elif self.state is State.CLOSING:
             self.close(self._reason)
         else:
-            unfinished = bool(self._buffer)
+            unfinished = bool(self._buffer) or self._upload is not None
             self.close(CloseReason.CLIENT_GONE if unfinished else CloseReason.CLIENT_CLOSED)
 
     def _keep(self, data: bytes) -> None:
@@ -177,40 +193,60 @@ class Connection:
             if file is not None:
                 self._respond(request, file)
                 return
+        may_upload = services.speedtest is not None and request.target.startswith(_UPLOADS)
         try:
+            if may_upload and request.method == b"POST":
+                self._begin_upload(request)
+                return
             check_request(request)
             if request.method == b"OPTIONS":
-                plan = plan_options(request, services.policy, services.clock.http_date)
+                date = services.clock.http_date
+                plan = plan_options(request, services.policy, date, takes_upload=may_upload)
                 self._start(plan, None)
             else:
                 self._look_up(request)
         except RequestRefused as refusal:
             self._refuse(refusal)
 
-    def _look_up(self, request: Request) -> None:
-        """The path may be known; otherwise have threads find the file."""
-        path = request.target.partition(b"?")[0]
-        file = self._services.catalogue.get(path)
-        if file is None:
-            self._find(request, path)
-        else:
-            self._respond(request, file)
-
-    def _find(self, request: Request, path: bytes) -> None:
+    def _admit(self, request: Request) -> ObjectTarget:
+        """What the request is for, if its client may have it. Raises RequestRefused."""
         services = self._services
-        key = parse_target(request.target).key
+        return services.admission.admit(request.target, request.fields.host, services.clock.epoch)
+
+    def _look_up(self, request: Request) -> None:
+        """The object may be open; otherwise have threads find the file."""
+        services = self._services
+        target = self._admit(request)
+        if target.is_speedtest:
+            self._respond_made_up(request, target.part)
+            return
+        file = services.catalogue.get_key(target.key, self._lasting(request, target))
+        if file is None:
+            self._find(request, target)
+        else:
+            self._respond(request, file, target.part)
+
+    def _lasting(self, request: Request, target: ObjectTarget) -> bytes | None:
+        """What the catalogue may know the object by: a target that is good for all, for ever."""
+        if self._services.admission.signing is None and target.part is None and not target.query:
+            return request.target
+        return None
+
+    def _find(self, request: Request, target: ObjectTarget) -> None:
+        services = self._services
         self.state = State.SENDING
         self._transfer.clear()
         self._set_deadline(monotonic() + services.limits.stall_s)
         services.counts[Count.LOOKUPS] += 1
-        services.catalogue.find(path, key, self._found)
+        lasting = self._lasting(request, target)
+        services.catalogue.find(lasting, target.key, partial(self._found, target.part))
 
-    def _found(self, file: OpenFile | OSError | None) -> None:
+    def _found(self, part: ByteRange | None, file: OpenFile | OSError | None) -> None:
         request = self._request
         if self.state is State.CLOSED or request is None:
             return
         if isinstance(file, OpenFile):
-            self._respond(request, file)
+            self._respond(request, file, part)
         elif file is None:
             self._services.counts[Count.LOOKUP_MISSES] += 1
             self._refuse(RequestRefused(404, "no_such_object", close=False))
@@ -218,21 +254,35 @@ class Connection:
             self._services.on_store_error(file)
             self._refuse(RequestRefused(503, "exhausted", close=False))
 
-    def _respond(self, request: Request, file: OpenFile) -> None:
+    def _respond(self, request: Request, file: OpenFile, part: ByteRange | None = None) -> None:
         services = self._services
         clock = services.clock
         plan = plan_response(
             request, file.representation, services.policy,
-            clock.http_date, clock.epoch, services.boundary,
+            clock.http_date, clock.epoch, services.boundary, part,
         )  # fmt: skip
         self.state = State.SENDING
         if self._transfer.send_at_once(plan, file):
             self._finish(plan, plan.length)
 
+    def _respond_made_up(self, request: Request, part: ByteRange | None) -> None:
+        """The content of the speed test."""
+        services = self._services
+        clock = services.clock
+        file = services.speedtest
+        assert file is not None
+        plan = plan_response(
+            request, file.representation, services.policy,
+            clock.http_date, clock.epoch, services.boundary, part,
+        )  # fmt: skip
+        self._start(fold_plan(plan), file)
+
     def _refuse(self, refusal: RequestRefused, reason: CloseReason = CloseReason.REFUSED) -> None:
         """Answer without a representation; `reason` is why the connection closes, if it must."""
         services = self._services
         self._note = refusal.reason
+        if refusal.status == 403:
+            services.counts[Count.SIGNATURES_REFUSED] += 1
         if refusal.close:
             self._reason = reason
         plan = plan_refusal(
@@ -246,6 +296,60 @@ class Connection:
         self.state = State.SENDING
         self._transfer.begin(plan, file)
 
+    # -- uploads of the speed test ---------------------------------------------------------------
+
+    def _begin_upload(self, request: Request) -> None:
+        """Throw the body away, then answer. Raises RequestRefused, always with `close` for a body.
+
+        Whoever is refused is not read on, so that nothing in the body is taken for a request.
+        """
+        services = self._services
+        try:
+            if not takes_upload(self._admit(request)):
+                check_request(request)
+            length = upload_length(request)
+        except RequestRefused as refusal:
+            refusal.close = refusal.close or request.fields.has_body
+            raise
+        self.state = next_state(self.state, Event.BODY_STARTED)
+        self._upload = upload = Upload(length, services.limits, monotonic())
+        received, self._buffer = self._buffer, b""
+        if request.fields.expects_continue and request.minor and length and not received:
+            self._send_continue()
+        if self._upload is not None:
+            self._take_body(upload, received)
+
+    def _send_continue(self) -> None:
+        """The client waits to be told that its body is wanted (RFC 9110 section 10.1.1)."""
+        try:
+            taken = self._sock.send(_CONTINUE)
+        except BlockingIOError:  # it will send it after a while, told or not
+            return
+        except OSError:
+            taken = 0
+        if taken < len(_CONTINUE):
+            self.close(CloseReason.CLIENT_GONE)
+
+    def _take_body(self, upload: Upload, data: bytes) -> None:
+        services = self._services
+        self._buffer = upload.take(data)
+        services.counts[Count.BYTES_UPLOADED] += len(data) - len(self._buffer)
+        if not upload.left:
+            self._end_upload()
+        elif self._eof:
+            self.close(CloseReason.CLIENT_GONE)
+        else:
+            self._resume_reading()
+            self._set_deadline(upload.deadline(monotonic()))
+
+    def _end_upload(self) -> None:
+        services = self._services
+        request = self._request
+        assert request is not None
+        self._upload = None
+        self.state = next_state(self.state, Event.BODY_COMPLETE)
+        self._start(plan_upload(request, services.policy, services.clock.http_date), None)
+
     # -- between two requests --------------------------------------------------------------------
 
     def response_waits(self) -> None:
@@ -254,8 +358,10 @@ class Connection:
     def response_over(self, reason: CloseReason | None) -> None:
         plan, request = self._transfer.plan, self._request
         if reason is CloseReason.IO_ERROR and request is not None and not self._transfer.has_sent:
-            self._find(request, request.target.partition(b"?")[0])  # another store may have it
-            return
+            target = self._services.admission.name(request.target)
+            if not target.is_speedtest:
+                self._find(request, target)  # another store may have it
+                return
         if reason is not None:
             self.close(reason)
             return
@@ -363,6 +469,9 @@ class Connection:
             self._judge(now)
         elif state is State.CLOSING:
             self.close(self._reason)
+        elif state is State.READING_BODY:
+            self._upload = None
+            self._refuse(RequestRefused(408, "body_timeout"), CloseReason.BODY_TIMEOUT)
         elif state is State.BETWEEN:
             draining = self._services.draining
             self.close(CloseReason.DRAINED if draining else CloseReason.IDLE_TIMEOUT)

@@ -11,7 +11,10 @@ from ocaserve.serving.closing import CloseReason
 
 
 class Count(IntEnum):
-    """Counters: they only grow. Bytes are bytes of body accepted by the socket."""
+    """Counters: they only grow. Bytes are bytes of body accepted by the socket.
+
+    BYTES_UPLOADED: bytes of body received, which only the speed test takes.
+    """
 
     ACCEPTED = 0
     REQUESTS = 1
@@ -31,6 +34,8 @@ class Count(IntEnum):
     LOG_LINES = 15
     LOG_LINES_DROPPED = 16
     ACCEPT_ERRORS = 17
+    SIGNATURES_REFUSED = 18
+    BYTES_UPLOADED = 19
 
 
 class Gauge(IntEnum):

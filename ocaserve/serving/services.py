@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ocaserve.protocol.admission import Admission
 from ocaserve.protocol.dates import format_http_date
 from ocaserve.protocol.head import HeadParser
 from ocaserve.protocol.planning import ResponsePolicy
 from ocaserve.serving.access_log import AccessLog, Formatter, format_combined, format_json
-from ocaserve.serving.catalogue import Catalogue
+from ocaserve.serving.catalogue import Catalogue, OpenFile
 from ocaserve.serving.deadlines import DeadlineWheel
 from ocaserve.serving.readiness import Readiness
 from ocaserve.serving.sending import Sender
@@ -53,6 +54,7 @@ class Services:
     limits: Limits
     policy: ResponsePolicy
     parser: HeadParser
+    admission: Admission
     catalogue: Catalogue
     sender: Sender
     readiness: Readiness
@@ -66,6 +68,7 @@ class Services:
     boundary: bytes  # of multipart answers: random, so that no content can hold it
     on_close: Callable[[Connection], None]
     on_store_error: Callable[[OSError], None]
+    speedtest: OpenFile | None = None  # its content, if it is offered
     draining: bool = False
     drain_idle_s: float = field(default=1.0)
 

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ocaserve.metrics import CounterSlot
+from ocaserve.protocol.admission import Admission
 from ocaserve.protocol.head import HeadParser
 from ocaserve.protocol.planning import ResponsePolicy, plan_refusal
 from ocaserve.serving.access_log import AccessLog
@@ -32,7 +33,9 @@ from ocaserve.serving.listener import Acceptor
 from ocaserve.serving.readiness import system_readiness
 from ocaserve.serving.sending import system_sender
 from ocaserve.serving.services import Clock, Services, entry_formatter
+from ocaserve.serving.speedtest import open_speedtest
 from ocaserve.settings import Settings
+from ocaserve.signing import policy_of
 
 _log = logging.getLogger(__name__)
 
@@ -123,6 +126,7 @@ class Worker:
             limits=limits,
             policy=policy,
             parser=HeadParser(limits.head_bytes, limits.header_count, limits.target_bytes),
+            admission=Admission(has_speedtest=serve.speedtest, signing=policy_of(settings.signing)),
             catalogue=catalogue,
             sender=system_sender(),
             readiness=system_readiness(loop),
@@ -136,6 +140,7 @@ class Worker:
             boundary=secrets.token_hex(16).encode(),
             on_close=self._connection_closed,
             on_store_error=self._exhausted,
+            speedtest=open_speedtest(loop, policy) if serve.speedtest else None,
         )
 
     # -- life ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from ocaserve.settings.loading import load_settings, settings_from_directories
 from ocaserve.settings.manual import describe_settings
 from ocaserve.settings.model import Settings
 from ocaserve.settings.serve import Limits, Serve
+from ocaserve.settings.signing import Signing
 
 __all__ = [
     "Appliance",
@@ -20,6 +21,7 @@ __all__ = [
     "Limits",
     "Serve",
     "Settings",
+    "Signing",
     "StoreSettings",
     "Tokens",
     "describe_settings",

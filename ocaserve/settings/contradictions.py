@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ocaserve.addresses import parse_address
 from ocaserve.errors import SettingsError
+from ocaserve.settings.bgp import find_bgp_faults
 from ocaserve.settings.control import Control, read_tokens
 from ocaserve.settings.model import Settings
+from ocaserve.settings.signing import find_signing_faults
 
 
 def find_contradictions(settings: Settings) -> Iterator[str]:
@@ -20,6 +22,8 @@ def find_contradictions(settings: Settings) -> Iterator[str]:
     yield from _find_listen_faults(listen)
     yield from _find_control_faults(settings.control)
     yield from _find_store_faults([Path(store.path) for store in settings.store])
+    yield from find_signing_faults(settings.signing)
+    yield from find_bgp_faults(settings.bgp)
     log = settings.serve.access_log
     if log not in ("-", "off") and not Path(log).parent.is_dir():
         yield f"serve.access_log = {log!r}: must be in a directory that exists"

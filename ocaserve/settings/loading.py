@@ -13,8 +13,10 @@ import msgspec
 from ocaserve.errors import SettingsError
 from ocaserve.schema import find_faults
 from ocaserve.settings.appliance import StoreSettings
+from ocaserve.settings.bgp import resolve_bgp_paths
 from ocaserve.settings.contradictions import find_contradictions
 from ocaserve.settings.model import File, Settings
+from ocaserve.settings.signing import read_keys
 
 
 def load_settings(file: str) -> Settings:
@@ -65,9 +67,20 @@ def _build(values: Mapping[str, Any], file: str) -> Settings:
         settings = _resolve_paths(msgspec.convert({**values, "file": file}, Settings), file)
         faults = list(find_contradictions(settings))
         if not faults:
+            settings, faults = _read_secrets(settings)
+        if not faults:
             return settings
     prefix = f"{file}: " if file else ""
     raise SettingsError([prefix + fault for fault in faults])
+
+
+def _read_secrets(settings: Settings) -> tuple[Settings, list[str]]:
+    """With what stands in files of its own, and what is wrong with those."""
+    try:
+        signing = read_keys(settings.signing)
+    except SettingsError as error:
+        return settings, list(error.faults)
+    return msgspec.structs.replace(settings, signing=signing), []
 
 
 def _resolve_paths(settings: Settings, file: str) -> Settings:
@@ -77,9 +90,15 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     serve = settings.serve
     if serve.access_log not in ("-", "off"):
         serve = msgspec.structs.replace(serve, access_log=str(folder / serve.access_log))
+    signing = settings.signing
+    if signing.keys_file:
+        signing = msgspec.structs.replace(signing, keys_file=str(folder / signing.keys_file))
     files = ("tokens_file", "certificate", "key")
     paths = {name: given for name in files if (given := getattr(settings.control, name))}
     control = msgspec.structs.replace(
         settings.control, **{name: str(folder / given) for name, given in paths.items()}
     )
-    return msgspec.structs.replace(settings, store=stores, serve=serve, control=control)
+    bgp = resolve_bgp_paths(settings.bgp, folder)
+    return msgspec.structs.replace(
+        settings, store=stores, serve=serve, signing=signing, control=control, bgp=bgp
+    )

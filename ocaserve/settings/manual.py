@@ -6,8 +6,10 @@ from msgspec import Struct
 
 from ocaserve.schema import describe_table
 from ocaserve.settings.appliance import Appliance, StoreSettings
+from ocaserve.settings.bgp import Bgp, NeighborSettings
 from ocaserve.settings.control import Control, Tokens
 from ocaserve.settings.serve import Limits, Serve
+from ocaserve.settings.signing import Signing
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[appliance]", Appliance),
@@ -15,7 +17,10 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[serve.limits]", Limits),
     ("[control]", Control),
     ("[control.tokens]", Tokens),
+    ("[bgp]", Bgp),
+    ("[[bgp.neighbor]]", NeighborSettings),
     ("[[store]]", StoreSettings),
+    ("[signing]", Signing),
 )
 
 

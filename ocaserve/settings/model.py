@@ -8,8 +8,10 @@ import msgspec
 from msgspec import Struct
 
 from ocaserve.settings.appliance import Appliance, StoreSettings
+from ocaserve.settings.bgp import Bgp
 from ocaserve.settings.control import Control
 from ocaserve.settings.serve import Serve
+from ocaserve.settings.signing import Signing
 
 
 class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -17,7 +19,9 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     appliance: Appliance = msgspec.field(default_factory=Appliance)
     serve: Serve = msgspec.field(default_factory=Serve)
+    signing: Signing = msgspec.field(default_factory=lambda: Signing(required=False))
     control: Control = msgspec.field(default_factory=Control)
+    bgp: Bgp = msgspec.field(default_factory=Bgp)
     store: list[StoreSettings]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Struct
 
-from ocaserve.schema import choice, number, text
+from ocaserve.schema import choice, flag, number, text
 
 _DAY_S = 86_400
 _WEEK_S = 604_800
@@ -139,6 +139,13 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Literal["auto", "uvloop", "asyncio"],
         choice("event loop; `auto` is uvloop where it is installed"),
     ] = "auto"
+    speedtest: Annotated[
+        bool,
+        flag(
+            "whether `/speedtest` is the speed test: 25 MiB of made-up content, and uploads that "
+            "are thrown away"
+        ),
+    ] = False
     cache_control: Annotated[
         str,
         text(

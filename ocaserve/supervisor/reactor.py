@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-Action = Callable[[], None]
+Action = Callable[[], object]  # what it returns is nobody's concern
 
 
 class Reactor:

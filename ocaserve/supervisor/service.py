@@ -53,6 +53,8 @@ class Service:
     depends_on: the part of the settings that it is made from. None: it is not wanted. When a reload
     changes it, the process is replaced; its listening sockets stay, so that nobody is refused.
     listen: the addresses of its sockets. is_command: `run` ends in `become`.
+    adjust: called instead of replacing a running process, with what it was made from, what it is to
+    be made from, the folder and its pid; False if it must be replaced after all.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Service:
     depends_on: Callable[[Settings], object]
     listen: Callable[[Settings], Sequence[str]] = lambda _: ()
     is_command: bool = False
+    adjust: Callable[[object, object, Path, int], bool] | None = None
 
 
 def become(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:

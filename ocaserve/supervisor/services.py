@@ -117,9 +117,19 @@ class Services:
         if post.state is ServiceState.IDLE:
             if made_from is not None:
                 self._fork(post, made_from)
-        elif made_from != post.made_from and post.state is not ServiceState.STOPPING:
+        elif made_from == post.made_from or post.state is ServiceState.STOPPING:
+            return
+        elif self._adjust(post, made_from):
+            post.made_from = made_from
+        else:
             self._stop(post)
             self._pursue(post)  # it is idle at once where there was no process
+
+    def _adjust(self, post: Post, made_from: object) -> bool:
+        adjust = post.service.adjust
+        if adjust is None or made_from is None or post.state is not ServiceState.RUNNING:
+            return False
+        return adjust(post.made_from, made_from, self._folder, post.pid)
 
     def _fork(self, post: Post, made_from: object) -> None:
         assert self._wanted is not None

@@ -25,6 +25,7 @@ from ocaserve.protocol.planning import (
     plan_options,
     plan_refusal,
     plan_response,
+    plan_upload,
 )
 
 SIZE = 1000
@@ -46,8 +47,10 @@ def request(
     return Request(method, b"/k", minor, asked, value)
 
 
-def plan(asked: Request, representation: Representation = OBJECT) -> ResponsePlan:
-    return plan_response(asked, representation, POLICY, DATE, NOW, BOUNDARY)
+def plan(
+    asked: Request, representation: Representation = OBJECT, part: ByteRange | None = None
+) -> ResponsePlan:
+    return plan_response(asked, representation, POLICY, DATE, NOW, BOUNDARY, part)
 
 
 def fields_of(answer: ResponsePlan) -> dict[bytes, bytes]:
@@ -191,6 +194,50 @@ def test_several_ranges() -> None:
         ByteRange(20, 30),
         b"\r\n--%b--\r\n" % BOUNDARY,
     )
+
+
+@pytest.mark.parametrize("value", [None, b"bytes=0-1"], ids=["", "with_range"])
+@pytest.mark.parametrize(
+    ("part", "sent"),
+    [
+        pytest.param(ByteRange(0, 1), (0, 1), id="first_byte"),
+        pytest.param(ByteRange(5, 100), (5, 100), id="inside"),
+        pytest.param(ByteRange(0, SIZE), (0, SIZE), id="whole"),
+        pytest.param(ByteRange(999, 5000), (999, SIZE), id="end_clamped"),
+    ],
+)
+def test_part_of_the_path(value: bytes | None, part: ByteRange, sent: tuple[int, int]) -> None:
+    """200, as long as what is sent, whatever Range says; HEAD tells the same."""
+    answer = plan(request(value), part=part)
+    length = sent[1] - sent[0]
+    assert (answer.status, answer.segments, answer.length) == (200, (sent,), length)
+    fields = fields_of(answer)
+    assert fields[b"content-length"] == b"%d" % length
+    assert fields[b"content-type"] == b"video/mp4"
+    assert fields[b"etag"] == OBJECT.etag
+    assert b"content-range" not in fields
+    told = plan(request(value, b"HEAD"), part=part)
+    assert (told.head, told.segments) == (answer.head, ())
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize(
+    ("start", "size"), [(SIZE, SIZE), (10**19, SIZE), (0, 0)], ids=["end", "far", "empty"]
+)
+def test_part_of_the_path_beyond_the_end(start: int, size: int, method: bytes) -> None:
+    """416, with the size for a better one."""
+    representation = describe_representation(size, 0, b"video/mp4", POLICY)
+    answer = plan(request(method=method), representation, ByteRange(start, start + 1))
+    assert answer.status == 416
+    assert fields_of(answer)[b"content-range"] == b"bytes */%d" % size
+
+
+def test_part_of_the_path_with_preconditions() -> None:
+    """They are asked first."""
+    part = ByteRange(SIZE, SIZE + 1)
+    assert plan(request(if_none_match=OBJECT.etag), part=part).status == 304
+    assert plan(request(if_match=b'"other"'), part=part).status == 412
+    assert plan(request(if_match=OBJECT.etag), part=part).status == 416
 
 
 def test_empty_object() -> None:
@@ -440,6 +487,24 @@ def test_preflight() -> None:
     assert fields[b"access-control-max-age"] == b"86400"
     refused = fields_of(plan_options(asked, BARE, DATE))
     assert not any(name.startswith(b"access-control") for name in refused)
+
+
+def test_preflight_of_an_upload() -> None:
+    """POST is allowed, and the type that scripts give a body of bytes."""
+    asked = request(method=b"OPTIONS", request_method=b"POST")
+    fields = fields_of(plan_options(asked, POLICY, DATE, takes_upload=True))
+    assert fields[b"allow"] == b"GET, HEAD, OPTIONS, POST"
+    assert fields[b"access-control-allow-methods"] == b"GET, HEAD, OPTIONS, POST"
+    assert b"Content-Type" in fields[b"access-control-allow-headers"].split(b", ")
+
+
+def test_upload() -> None:
+    """An empty answer that scripts may see."""
+    answer = plan_upload(request(method=b"POST"), POLICY, DATE)
+    fields = fields_of(answer)
+    assert (answer.status, answer.segments, answer.keep_alive) == (200, (), True)
+    assert (fields[b"content-length"], fields[b"cache-control"]) == (b"0", b"no-store")
+    assert fields[b"access-control-allow-origin"] == b"*"
 
 
 # -- properties ----------------------------------------------------------------------------------

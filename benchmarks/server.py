@@ -1,0 +1,113 @@
+"""A peer that runs: started on its core, ready to answer, ended whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.clients.wire import BadAnswer, Client
+from benchmarks.errors import LoadFailure
+from benchmarks.measure import cpu_seconds, process_tree, pss_kib
+from benchmarks.peers import Peer
+from benchmarks.processes import last_words, running
+from benchmarks.store import Store
+
+_READY_S = 20.0
+_POLL_S = 0.001
+
+
+class Server:
+    """A running peer. `startup_s`: from the start of its program to the end of its first answer."""
+
+    def __init__(self, pid: int, port: int, startup_s: float) -> None:
+        self.pid = pid
+        self.port = port
+        self.startup_s = startup_s
+
+    def cpu_s(self) -> float:
+        """CPU seconds that its whole process tree has used."""
+        return cpu_seconds(self.pid)
+
+    def memory_kib(self) -> int:
+        """Proportional set size of its whole process tree."""
+        return pss_kib(self.pid)
+
+    def pids(self) -> list[int]:
+        """Its processes."""
+        return list(process_tree(self.pid))
+
+    def reload(self) -> None:
+        """Ask it to read its configuration and replace its workers."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    def touch(self, store: Store, range_bytes: int) -> None:
+        """Ask for the beginning of each object once, so that files are open and code is paged in.
+
+        Raises LoadFailure if an answer is wrong.
+        """
+        client = Client(self.port)
+        try:
+            for key in store.keys:
+                client.get(key, 0, range_bytes - 1)
+        except (BadAnswer, OSError) as error:
+            raise LoadFailure(f"the server does not answer as it should: {error}") from error
+        finally:
+            client.close()
+
+
+@contextmanager
+def serving(
+    peer: Peer, store: Store, base_port: int, range_bytes: int, core: int, scratch: Path
+) -> Iterator[Server]:
+    """The peer, answering. Its configuration and logs lie below `scratch`, and go at the end.
+
+    Raises LoadFailure if it does not come up.
+    """
+    port, *others = peer.ports(base_port)
+    control_port = others[0] if others else 0
+    with TemporaryDirectory(dir=scratch, prefix=f"{peer.name}-") as folder:
+        values = {
+            "folder": folder,
+            "store": str(store.folder),
+            "port": str(port),
+            "control_port": str(control_port),
+            "python": sys.executable,
+            "range_bytes": str(range_bytes),
+        }
+        configuration = peer.configuration(values)
+        if configuration is not None:
+            Path(folder, str(peer.template)).write_text(configuration)
+        log = Path(folder, "said.log")
+        start = time.monotonic()
+        with running(peer.arguments(values), log, core) as process:
+            _wait_until_ready(process, port, store.keys[0], range_bytes, log)
+            yield Server(process.pid, port, time.monotonic() - start)
+
+
+def _wait_until_ready(
+    process: subprocess.Popen[str], port: int, key: str, range_bytes: int, log: Path
+) -> None:
+    deadline = time.monotonic() + _READY_S
+    reason: Exception | None = None
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            client = Client(port)
+        except OSError as error:
+            reason = error
+            time.sleep(_POLL_S)
+            continue
+        try:
+            client.get(key, 0, range_bytes - 1)
+        except (BadAnswer, OSError) as error:
+            raise LoadFailure(f"its first answer is wrong: {error}") from error
+        finally:
+            client.close()
+        return
+    raise LoadFailure(f"did not come up ({reason}): {last_words(log)}")

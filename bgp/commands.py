@@ -1,0 +1,36 @@
+"""What the feeder may say to ExaBGP, through the standard output that ExaBGP reads as commands.
+
+Nothing else is ever written there. A command is one line; a word that could hold a second one
+raises CommandError.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+LIST_NEIGHBORS = b"show neighbor json\n"
+"""Answered by one line on standard input: a JSON list, the only line that starts with "["."""
+
+_FAMILIES = frozenset({"ipv4 unicast", "ipv6 unicast"})
+
+
+class CommandError(ValueError):
+    """A word that must not stand in a command; the text names it."""
+
+
+def refresh_routes(peer: str, family: str) -> bytes:
+    """Ask the router at this address to send all its routes of a family again (RFC 2918, RFC 7313).
+
+    family: "ipv4 unicast" or "ipv6 unicast". ExaBGP complains about neighbors that are not up and
+    families that are not configured, so name none of these. Raises CommandError.
+    """
+    if family not in _FAMILIES:
+        raise CommandError(f"family {family!r}: must be one of {sorted(_FAMILIES)}")
+    return f"neighbor {_address(peer)} announce route-refresh {family}\n".encode("ascii")
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise CommandError(f"address {text!r}: must be an IPv4 or IPv6 address") from None

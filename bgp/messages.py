@@ -1,0 +1,445 @@
+r"""What one line of ExaBGP says, as compact values.
+
+ExaBGP 5.0 writes one JSON object a line to its child. `decode` takes one and gives what happened:
+`StateChange`, `Opened`, `Update`, `EndOfRib`, `Refresh`, `Notified`, `Shutdown`, or `Ignored`.
+Bare text lines (answers to commands) are `Ignored` too. It has no state, so what needs one is the
+caller's: `Envelope.counter` grows by one a line of a session, and another `Envelope.pid` is another
+ExaBGP, which knows nothing of what the last one said.
+
+What ExaBGP leaves to us, each seen with 5.0.15:
+
+- An IPv6 next hop with a link-local one beside it (RFC 2545 section 3) comes as the same prefixes
+  twice, under either: the global one counts.
+- In the text announce comes before withdraw; in the message (RFC 4271 section 3.1) and here
+  withdraw is first.
+- Host bits may be set (`10.0.21.0/20`): they are let go, and counted.
+- A missing NEXT_HOP stands as `"no-nexthop"`, here as an empty string.
+- A withdraw by RFC 7606 comes with attributes and `"error": "treat-as-withdraw"`.
+- A prefix may be a string or an object, with or without a path identifier (RFC 7911).
+- A line may be hundreds of kilobytes.
+
+Text that a peer chose is bounded, and what cannot be printed is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from socket import AF_INET, AF_INET6, inet_pton
+from typing import Any, NamedTuple, TypeAlias
+
+from bgp.prefixes import WIDTH
+
+TEXT_CHARACTERS = 256  # of a peer's text: RFC 9003 allows a shutdown message of 255 bytes
+UNKNOWN_CHARACTERS = 512  # of an attribute that ExaBGP does not know, in hexadecimal
+MOST_PATH_SHOWN = (
+    64  # AS numbers of a path that are kept to be shown; longer ones keep their length
+)
+
+FAMILIES = {"ipv4 unicast": 4, "ipv6 unicast": 6}
+
+Nlri: TypeAlias = tuple[int, int, int]
+"""Prefix length, leading bits, path identifier (0 without one)."""
+
+
+class MalformedLineError(ValueError):
+    """A line that is not what ExaBGP 5 writes; the text says why, bounded."""
+
+
+class Session(NamedTuple):
+    """Between which addresses a session runs: its identity."""
+
+    peer: str
+    local: str
+
+
+class Envelope(NamedTuple):
+    """What every line says of its origin. `counter` and `session` are not in all lines."""
+
+    pid: int
+    time: float
+    counter: int | None
+    session: Session | None
+    peer_as: int
+    local_as: int
+
+
+class StateChange(NamedTuple):
+    """`state`: connected, up or down. `notice`: code and subcode, where the reason names them."""
+
+    state: str
+    reason: str = ""
+    notice: tuple[int, int] | None = None
+    is_ours: bool = False  # whether the notice was sent by us
+
+
+class Opened(NamedTuple):
+    """The peer's OPEN; capabilities by their code (RFC 5492)."""
+
+    asn: int
+    hold_time: int
+    router_id: str
+    capabilities: frozenset[int]
+    families: frozenset[int]  # of ours that it speaks (RFC 4760); IPv4 where it does not say
+
+
+class Attributes(NamedTuple):
+    """`values`: as they are reported, by name. The rest is what decisions are made from."""
+
+    values: Mapping[str, Any]
+    path_length: int  # RFC 4271 section 9.1.2.2: a set counts one; RFC 5065: confederations none
+    path: frozenset[int]
+    first_as: int | None
+    origin_as: int | None  # None where the path is empty or ends in a set
+    med: int
+
+
+class Announcement(NamedTuple):
+    """Prefixes of a family with one next hop; `next_hop` is empty where the peer gave none."""
+
+    family: int
+    next_hop: str
+    nlri: Sequence[Nlri]
+
+
+class Update(NamedTuple):
+    """One UPDATE. Withdrawals are to be applied first."""
+
+    withdrawn: Sequence[tuple[int, Sequence[Nlri]]]
+    announced: Sequence[Announcement]
+    attributes: Attributes
+    is_treated_as_withdraw: bool = False
+    noncanonical: int = 0  # prefixes with host bits
+    malformed: int = 0  # prefixes that are none
+    foreign: int = 0  # prefixes of families that are not ours
+
+
+class EndOfRib(NamedTuple):
+    """RFC 4724 section 2: the peer has sent all it has."""
+
+    family: int
+
+
+class Refresh(NamedTuple):
+    """RFC 7313: `phase` is begin or end (or request, which asks for what we never announce)."""
+
+    family: int
+    phase: str
+
+
+class Notified(NamedTuple):
+    """A NOTIFICATION, received or sent."""
+
+    code: int
+    subcode: int
+    text: str
+    is_ours: bool
+
+
+class Shutdown(NamedTuple):
+    """ExaBGP itself ends."""
+
+
+class Ignored(NamedTuple):
+    """Nothing that changes a route: answers to commands, keepalives."""
+
+    what: str
+
+
+Event: TypeAlias = (
+    StateChange | Opened | Update | EndOfRib | Refresh | Notified | Shutdown | Ignored
+)
+
+
+def decode(line: bytes) -> tuple[Envelope | None, Event]:
+    """Decode one line; a bare text line has no envelope. Raises MalformedLineError."""
+    if not line.lstrip().startswith(b"{"):
+        return None, Ignored(printable(line[: TEXT_CHARACTERS * 4].decode("utf-8", "replace")))
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise MalformedLineError(f"not JSON: {printable(str(error))}") from None
+    try:
+        return _read_envelope(message), _read_event(message)
+    except MalformedLineError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        what = printable(f"{type(error).__name__}: {error}")
+        raise MalformedLineError(f"not as ExaBGP 5 writes it: {what}") from None
+
+
+def printable(text: str, most: int = TEXT_CHARACTERS) -> str:
+    """Text that somebody else chose, safe for a log and a terminal: bounded, one line."""
+    shown = "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in text[:most]
+    )
+    return shown if len(text) <= most else f"{shown}…"
+
+
+# -- envelope ------------------------------------------------------------------------------------
+
+
+def _read_envelope(message: Mapping[str, Any]) -> Envelope:
+    version = message["exabgp"]
+    if not str(version).startswith("5."):
+        raise MalformedLineError(
+            f"JSON version {printable(str(version), 20)!r}: must be 5.x, as ExaBGP 5.0 writes"
+        )
+    neighbor = message.get("neighbor")
+    pid, time = int(message["pid"]), float(message["time"])
+    if neighbor is None:
+        return Envelope(pid, time, None, None, 0, 0)
+    address, asn = neighbor["address"], neighbor["asn"]
+    return Envelope(
+        pid,
+        time,
+        message.get("counter"),
+        Session(str(address["peer"]), str(address["local"])),
+        _as_number(asn["peer"]),
+        _as_number(asn["local"]),
+    )
+
+
+def _as_number(value: object) -> int:
+    """0 where it is not known yet: `auto` stands there before the OPEN."""
+    return value if isinstance(value, int) else 0
+
+
+# -- events --------------------------------------------------------------------------------------
+
+
+def _read_event(message: Mapping[str, Any]) -> Event:
+    kind = message["type"]
+    neighbor = message.get("neighbor")
+    if neighbor is None:
+        if kind == "notification" and message["notification"] == "shutdown":
+            return Shutdown()
+        return Ignored(printable(str(kind), 40))
+    if kind == "update":
+        return _read_update(neighbor["message"])
+    reader = _READERS.get(kind)
+    return reader(neighbor) if reader else Ignored(printable(str(kind), 40))
+
+
+def _read_state(neighbor: Mapping[str, Any]) -> Event:
+    state = neighbor["state"]
+    if state not in ("connected", "up", "down"):
+        raise MalformedLineError(f"state {printable(str(state), 40)!r}")
+    reason = printable(str(neighbor.get("reason", "")))
+    for prefix, is_ours in (("notification received (", False), ("notification sent (", True)):
+        if reason.startswith(prefix):
+            code, _, subcode = reason[len(prefix) :].rstrip(")").partition(",")
+            if code.strip().isdigit() and subcode.strip().isdigit():
+                return StateChange(state, reason, (int(code), int(subcode)), is_ours)
+    return StateChange(state, reason)
+
+
+def _read_open(neighbor: Mapping[str, Any]) -> Event:
+    if neighbor.get("direction") == "send":
+        return Ignored("open sent")
+    opened = neighbor["open"]
+    capabilities = opened["capabilities"]
+    spoken = capabilities.get("1", {"families": ["ipv4/unicast"]})["families"]
+    return Opened(
+        int(opened["asn"]),
+        int(opened["hold_time"]),
+        str(opened["router_id"]),
+        frozenset(int(code) for code in capabilities if str(code).isdigit()),
+        frozenset(
+            FAMILIES[name] for name in (_family_name(each) for each in spoken) if name in FAMILIES
+        ),
+    )
+
+
+def _family_name(text: str) -> str:
+    """`"ipv4/unicast"` as updates write it, `"ipv4 unicast"`."""
+    return text.replace("/", " ")
+
+
+def _read_refresh(neighbor: Mapping[str, Any]) -> Event:
+    refresh = neighbor["route-refresh"]
+    family = FAMILIES.get(f"{refresh['afi']} {refresh['safi']}")
+    phase = refresh["subtype"]
+    if family is None or neighbor.get("direction") == "send":
+        return Ignored("refresh")
+    if phase not in ("begin", "end", "request"):
+        raise MalformedLineError(f"refresh subtype {printable(str(phase), 40)!r}")
+    return Refresh(family, phase)
+
+
+def _read_notification(neighbor: Mapping[str, Any]) -> Event:
+    notice = neighbor["notification"]
+    return Notified(
+        int(notice["code"]),
+        int(notice["subcode"]),
+        printable(str(notice.get("message", ""))),
+        neighbor.get("direction") == "send",
+    )
+
+
+_READERS = {
+    "state": _read_state,
+    "open": _read_open,
+    "refresh": _read_refresh,
+    "notification": _read_notification,
+}
+
+
+# -- updates -------------------------------------------------------------------------------------
+
+
+def _read_update(message: Mapping[str, Any]) -> Event:
+    eor = message.get("eor")
+    if eor is not None:
+        family = FAMILIES.get(f"{eor['afi']} {eor['safi']}")
+        return EndOfRib(family) if family else Ignored("end of another family")
+    update = message["update"]
+    seen = _Seen()
+    withdrawn = [
+        (FAMILIES[name], seen.read(FAMILIES[name], items))
+        for name, items in update.get("withdraw", {}).items()
+        if seen.is_ours(name, items)
+    ]
+    announced = [
+        Announcement(FAMILIES[name], next_hop, seen.read(FAMILIES[name], items))
+        for name, hops in update.get("announce", {}).items()
+        for next_hop, items in _choose_next_hops(hops)
+        if seen.is_ours(name, items)
+    ]
+    values = update.get("attribute", {})
+    return Update(
+        withdrawn,
+        announced,
+        _read_attributes(values) if announced else NO_ATTRIBUTES,
+        "error" in values,
+        seen.noncanonical,
+        seen.malformed,
+        seen.foreign,
+    )
+
+
+def _choose_next_hops(hops: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Next hop and prefixes; a link-local one is left out beside a global one."""
+    groups = [("" if hop == "no-nexthop" else hop, items) for hop, items in hops.items()]
+    if len(groups) > 1:
+        groups = [group for group in groups if not _is_link_local(group[0])] or groups
+    return groups
+
+
+def _is_link_local(address: str) -> bool:
+    """fe80::/10."""
+    return address[:3].lower() in ("fe8", "fe9", "fea", "feb")
+
+
+class _Seen:
+    """Reads lists of prefixes, and counts what is odd about them."""
+
+    def __init__(self) -> None:
+        self.noncanonical = self.malformed = self.foreign = 0
+
+    def is_ours(self, family: str, items: Sequence[Any]) -> bool:
+        if family in FAMILIES:
+            return True
+        self.foreign += len(items)
+        return False
+
+    def read(self, family: int, items: Sequence[Any]) -> list[Nlri]:
+        """Prefixes from strings or objects. One loop, as this is where a full table's time goes."""
+        width, af = WIDTH[family], AF_INET if family == 4 else AF_INET6
+        found: list[Nlri] = []
+        for item in items:
+            try:
+                is_plain = isinstance(item, str)
+                address, _, length_text = (item if is_plain else item["nlri"]).partition("/")
+                length = int(length_text)
+                value = int.from_bytes(inet_pton(af, address), "big")
+                rest = width - length
+                bits = value >> rest
+                path_id = _read_path_id(item)
+            except (ValueError, KeyError, TypeError, OSError, AttributeError):
+                self.malformed += 1
+                continue
+            if bits << rest != value:
+                self.noncanonical += 1
+            found.append((length, bits, path_id))
+        return found
+
+
+def _read_path_id(item: Any) -> int:
+    """RFC 7911: 32 bits, written as a dotted quad."""
+    if isinstance(item, str) or "path-information" not in item:
+        return 0
+    return int.from_bytes(inet_pton(AF_INET, item["path-information"]), "big")
+
+
+# -- attributes ----------------------------------------------------------------------------------
+
+_PLAIN = {
+    "origin": "origin",
+    "med": "med",
+    "local-preference": "local_preference",
+    "atomic-aggregate": "atomic_aggregate",
+    "aggregator": "aggregator",
+    "originator-id": "originator_id",
+    "cluster-list": "cluster_list",
+}
+NO_ATTRIBUTES = Attributes({}, 0, frozenset(), None, None, 0)
+
+
+def _read_attributes(given: Mapping[str, Any]) -> Attributes:
+    values: dict[str, Any] = {
+        ours: given[theirs] for theirs, ours in _PLAIN.items() if theirs in given
+    }
+    for theirs, ours in (("community", "communities"), ("large-community", "large_communities")):
+        if theirs in given:
+            values[ours] = [":".join(map(str, each)) for each in given[theirs]]
+    if "extended-community" in given:
+        values["extended_communities"] = [
+            each["string"] or f"0x{each['value']:016x}" for each in given["extended-community"]
+        ]
+    unknown = {
+        printable(name.removeprefix("attribute-"), 40): printable(str(value), UNKNOWN_CHARACTERS)
+        for name, value in given.items()
+        if name.startswith("attribute-")
+    }
+    if unknown:
+        values["other"] = unknown
+    if not isinstance(values.get("med", 0), int):
+        raise MalformedLineError(f"med {printable(str(values['med']), 40)!r}")
+    segments = [
+        (segment["element"], segment["value"]) for segment in given.get("as-path", {}).values()
+    ]
+    return make_attributes(values, segments)
+
+
+def make_attributes(
+    values: dict[str, Any], segments: Sequence[tuple[str, Sequence[int]]]
+) -> Attributes:
+    """Attributes with a path of (kind, AS numbers); a kind is as-sequence, as-set, as-confed-….
+
+    values: the others by their reported names; the path is added to it, a set as a list of its own.
+    """
+    shown: list[Any] = []
+    every: set[int] = set()
+    length = 0
+    for kind, numbers in segments:
+        every.update(numbers)
+        if kind.endswith("set"):
+            shown.append(list(numbers[:MOST_PATH_SHOWN]))
+        else:
+            shown.extend(numbers)
+        if "confed" not in kind:
+            length += 1 if kind.endswith("set") else len(numbers)
+    values["as_path"] = shown[:MOST_PATH_SHOWN]
+    if length > MOST_PATH_SHOWN:
+        values["as_path_length"] = length
+    first, last = (shown[0], shown[-1]) if shown else (None, None)
+    return Attributes(
+        values,
+        length,
+        frozenset(every),
+        first if isinstance(first, int) else None,
+        last if isinstance(last, int) else None,
+        values.get("med", 0),
+    )

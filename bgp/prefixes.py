@@ -1,0 +1,76 @@
+"""Networks as three small numbers, and as text.
+
+A prefix is (family, length, bits): 4 or 6, the length, and its leading `length` bits as a number.
+So the two families have one arithmetic, the network of an address is one shift away, and a table
+keyed by `bits` needs no mask. Host bits cannot be held, so every prefix is canonical.
+"""
+
+from __future__ import annotations
+
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import NamedTuple
+
+WIDTH = {4: 32, 6: 128}  # bits of an address
+NAMES = {4: "ipv4", 6: "ipv6"}
+_AF = {4: AF_INET, 6: AF_INET6}
+_BYTES = {4: 4, 6: 16}
+
+
+class Prefix(NamedTuple):
+    """A network; an address is one of full length."""
+
+    family: int
+    length: int
+    bits: int
+
+    def __str__(self) -> str:
+        return format_prefix(*self)
+
+    @property
+    def is_address(self) -> bool:
+        return self.length == WIDTH[self.family]
+
+    def covers(self, other: Prefix) -> bool:
+        """Whether `other` is this network or lies in it."""
+        return (
+            self.family == other.family
+            and self.length <= other.length
+            and other.bits >> (other.length - self.length) == self.bits
+        )
+
+
+def parse_prefix(text: str) -> Prefix:
+    """`"10.0.0.0/8"`, or an address as a prefix of full length; host bits are let go.
+
+    Raises ValueError, which quotes the text.
+    """
+    address, slash, length_text = text.partition("/")
+    family = 6 if ":" in address else 4
+    width = WIDTH[family]
+    try:
+        value = parse_address(family, address)
+    except (OSError, ValueError):
+        raise ValueError(f"{text[:60]!r} is neither an address nor a prefix") from None
+    if not slash:
+        return Prefix(family, width, value)
+    if not (length_text.isascii() and length_text.isdigit() and len(length_text) <= 3):
+        raise ValueError(f"{text[:60]!r}: the length must be 0 to {width}")
+    length = int(length_text)
+    if length > width:
+        raise ValueError(f"{text[:60]!r}: the length must be 0 to {width}")
+    return Prefix(family, length, value >> (width - length))
+
+
+def parse_address(family: int, text: str) -> int:
+    """An address as a number. Raises OSError or ValueError where it is none."""
+    return int.from_bytes(inet_pton(_AF[family], text), "big")
+
+
+def format_prefix(family: int, length: int, bits: int) -> str:
+    """As RFC 5952 writes it: `"2001:db8::/32"`."""
+    return f"{format_address(family, bits << (WIDTH[family] - length))}/{length}"
+
+
+def format_address(family: int, value: int) -> str:
+    """An address from its number."""
+    return inet_ntop(_AF[family], value.to_bytes(_BYTES[family], "big"))

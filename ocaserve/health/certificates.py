@@ -1,0 +1,128 @@
+"""When certificates expire, read from their files.
+
+The standard library decodes a certificate only within a connection, so the one field that is needed
+is found here: a walk along the DER of RFC 5280 section 4.1 to the second time of its validity.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ocaserve.health.judging import Thresholds, problems_of
+from ocaserve.health.model import Level, Observation, Problem, Timing
+from ocaserve.health.words import duration
+from ocaserve.settings.health import HealthSettings
+
+_DAY_S = 86_400
+_READ_EVERY_S = 60.0
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
+_VERSION_TAG = 0xA0  # [0], left out of certificates of version 1
+_UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
+_FIELDS_BEFORE_VALIDITY = 3  # serialNumber, signature, issuer
+
+
+def expiry_of(pem: str) -> float:
+    """When the first certificate of a file expires, in seconds since the epoch.
+
+    The first is the server's own; what follows is its chain. Raises ValueError.
+    """
+    start, stop = pem.find(_BEGIN), pem.find(_END)
+    if start < 0 or stop < start:
+        raise ValueError("holds no PEM certificate")
+    try:
+        return _not_after(ssl.PEM_cert_to_DER_cert(pem[start : stop + len(_END)]))
+    except (IndexError, ValueError) as error:
+        raise ValueError("holds a certificate that cannot be read") from error
+
+
+def _not_after(der: bytes) -> float:
+    (_, certificate), *_ = _walk(der)
+    (_, to_be_signed), *_ = _walk(certificate)
+    fields = [content for tag, content in _walk(to_be_signed) if tag != _VERSION_TAG]
+    _, (tag, content) = _walk(fields[_FIELDS_BEFORE_VALIDITY])
+    return _as_epoch(tag, content.decode("ascii"))
+
+
+def _walk(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """Each value that stands in `der`, as its tag and content (X.690 section 8.1)."""
+    at = 0
+    while at < len(der):
+        tag, length, start = der[at], der[at + 1], at + 2
+        if length & 0x80:
+            count = length & 0x7F
+            length, start = int.from_bytes(der[start : start + count]), start + count
+        if start + length > len(der):
+            raise ValueError("a length leads out of the certificate")
+        yield tag, der[start : start + length]
+        at = start + length
+
+
+def _as_epoch(tag: int, text: str) -> float:
+    """RFC 5280 section 4.1.2.5: two digits of a year are 1950 to 2049."""
+    if tag == _UTC_TIME:
+        text = ("19" if text[:2] >= "50" else "20") + text
+    elif tag != _GENERALIZED_TIME:
+        raise ValueError("its validity is not a time")
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
+
+
+class CertificatesComponent:
+    """The certificates of the data plane and of control. `wall`: seconds since the epoch.
+
+    Files are read once a minute: a renewed certificate is seen without a restart.
+    """
+
+    name = "certificates"
+
+    def __init__(
+        self,
+        timing: Timing,
+        settings: HealthSettings,
+        files: Sequence[str],
+        wall: Callable[[], float],
+    ) -> None:
+        self.timing = timing
+        self._thresholds = Thresholds(
+            settings.certificate_warning_days * _DAY_S, settings.certificate_error_days * _DAY_S
+        )
+        self._files = tuple(dict.fromkeys(files))
+        self._wall = wall
+        self._read_at = float("-inf")
+        self._expiries: dict[str, float | str] = {}
+
+    def observe(self, now: float) -> Observation:
+        if not self._files:
+            return Observation("none")
+        if now - self._read_at >= _READ_EVERY_S:
+            self._read_at = now
+            self._expiries = {file: _read_expiry(file) for file in self._files}
+        left = {
+            file: expiry if isinstance(expiry, str) else expiry - self._wall()
+            for file, expiry in self._expiries.items()
+        }
+        known = [seconds for seconds in left.values() if not isinstance(seconds, str)]
+        summary = f"the first expires in {duration(min(known))}" if known else "unknown"
+        return Observation(summary, tuple(self._problems(left.items())))
+
+    def _problems(self, left: Iterable[tuple[str, float | str]]) -> Iterator[Problem]:
+        for file, seconds in left:
+            if isinstance(seconds, str):
+                yield Problem(Level.ERROR, file, f"{file}: {seconds}")
+                continue
+            said = f"expires in {duration(seconds)}" if seconds > 0 else "has expired"
+            level = self._thresholds.of_low(seconds)
+            yield from problems_of((level, file, f"{file} {said}"))
+
+
+def _read_expiry(file: str) -> float | str:
+    """When it expires, or why that is not known."""
+    try:
+        return expiry_of(Path(file).read_text("ascii", "replace"))
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError as error:
+        return str(error)

@@ -1,0 +1,177 @@
+"""The stores: can they be read, do they answer, is there room.
+
+Each store has a thread that looks at it again and again, with a read that goes to the disk: pages
+in memory answer even when the disk is dead. A store that stalls holds up its own thread alone, and
+how long it has done so is what is judged.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import secrets
+import stat
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from ocaserve.health.judging import Thresholds, problems_of
+from ocaserve.health.model import Level, Observation, Problem, Timing
+from ocaserve.health.words import amount, duration, percent
+from ocaserve.settings.health import HealthSettings
+
+_PAGE_BYTES = 4096  # what reads past the page cache must be aligned to, on any disk
+_MOST_FOLDERS = 100  # looked through for an object to read
+_LOOK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What a look at a store found. `failure`: why it could not be read; empty if it could.
+
+    free, total: bytes. waited_s: since when it has not answered, 0 between two looks.
+    """
+
+    path: str
+    free: int = 0
+    total: int = 0
+    failure: str = ""
+    waited_s: float = 0.0
+
+
+def look_at(path: str) -> StoreFacts:
+    """Look, and wait for the disk as long as it takes. Raises no OSError: it is a finding."""
+    try:
+        room = os.statvfs(path)
+        sample = find_object(path)
+        if sample is not None:
+            read_from_disk(sample)
+    except OSError as error:
+        return StoreFacts(path, failure=error.strerror or str(error))
+    return StoreFacts(path, room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize)
+
+
+def find_object(path: str) -> str | None:
+    """Some regular file with bytes in it; None if there is none in the first folders."""
+    folders = [path]
+    for _ in range(_MOST_FOLDERS):
+        if not folders:
+            return None
+        with os.scandir(folders.pop(0)) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.is_file(follow_symlinks=False) and entry.stat().st_size:
+                    return entry.path
+    return None
+
+
+def read_from_disk(file: str) -> None:
+    """Read a page from the disk itself; the page cache is neither asked nor disturbed.
+
+    A file that is gone meanwhile, or may not be read, says nothing about the disk.
+    """
+    try:
+        descriptor = _open_direct(file)
+    except (FileNotFoundError, PermissionError):
+        return
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            # Another page each time, since a disk may remember the last ones it has read.
+            page = secrets.randbelow(status.st_size // _PAGE_BYTES + 1)
+            with mmap.mmap(-1, _PAGE_BYTES) as aligned:
+                os.preadv(descriptor, [aligned], page * _PAGE_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def _open_direct(file: str) -> int:
+    """Past the page cache, where the file system knows that; one in memory does not."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(file, flags | os.O_DIRECT)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return os.open(file, flags)
+
+
+class StoreWatch:
+    """Looks at one store from a thread of its own until told to end."""
+
+    def __init__(self, path: str, look: Callable[[str], StoreFacts] = look_at) -> None:
+        self._path = path
+        self._look = look
+        self._latest: StoreFacts | None = None
+        self._began: float | None = None  # the look that is under way
+        self._over = threading.Event()
+        # A daemon, because a thread inside a dead disk must not keep the process from ending.
+        threading.Thread(target=self._run, name=f"health {path}", daemon=True).start()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            self._began = monotonic()
+            self._latest = self._look(self._path)
+            self._began = None
+            self._over.wait(_LOOK_EVERY_S)
+
+    def end(self) -> None:
+        """Look no more; does not wait."""
+        self._over.set()
+
+    def facts(self, now: float) -> StoreFacts | None:
+        """The latest, and how long the present look takes; None before the first has ended."""
+        began, latest = self._began, self._latest
+        waited_s = 0.0 if began is None else max(0.0, now - began)
+        if latest is None:
+            return StoreFacts(self._path, waited_s=waited_s) if waited_s > _LOOK_EVERY_S else None
+        return StoreFacts(latest.path, latest.free, latest.total, latest.failure, waited_s)
+
+
+class StoresComponent:
+    """All stores. `failed`: how many the workers hold for failed, each worker for itself."""
+
+    name = "stores"
+
+    def __init__(
+        self,
+        timing: Timing,
+        settings: HealthSettings,
+        stores: Sequence[StoreWatch],
+        failed: Callable[[], int],
+    ) -> None:
+        self.timing = timing
+        self._settings = settings
+        self._stores = stores
+        self._failed = failed
+
+    def observe(self, now: float) -> Observation:
+        known = [facts for store in self._stores if (facts := store.facts(now)) is not None]
+        problems = [problem for facts in known for problem in store_problems(facts, self._settings)]
+        failed = self._failed()
+        if failed and not any(problem.level is Level.ERROR for problem in problems):
+            problems.append(Problem(Level.ERROR, "failed", "workers met I/O errors in a store"))
+        free = sum(facts.free for facts in known)
+        return Observation(
+            f"{len(self._stores)} readable, {amount(free, 'B')} free", tuple(problems)
+        )
+
+
+def store_problems(facts: StoreFacts, settings: HealthSettings) -> list[Problem]:
+    """What is wrong with one store. One that stalls is not judged by what it told before."""
+    path = facts.path
+    stall = Thresholds(settings.store_stall_warning_s, settings.store_stall_error_s)
+    if stall.of_high(facts.waited_s):
+        reason = f"{path} has not answered for {duration(facts.waited_s)}"
+        return [Problem(stall.of_high(facts.waited_s), f"{path} stall", reason)]
+    if facts.failure:
+        return [Problem(Level.ERROR, path, f"{path} cannot be read: {facts.failure}")]
+    if not facts.total:
+        return []
+    share = facts.free / facts.total
+    room = Thresholds(settings.store_free_warning, settings.store_free_error)
+    reason = f"{path} has {percent(share)} free ({amount(facts.free, 'B')})"
+    return list(problems_of((room.of_low(share), f"{path} room", reason)))

@@ -1,0 +1,71 @@
+"""Which route an address or a network has: longest match, and what lies around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from bgp.prefixes import WIDTH, Prefix
+from ocaserve.steering.rib import Level, Path, RoutingTable, paths_of
+
+
+class Match(NamedTuple):
+    """A prefix and its routes, best first; filtered ones stand last."""
+
+    prefix: Prefix
+    paths: Sequence[Path]
+
+    @property
+    def best(self) -> Path | None:
+        return self.paths[0] if self.paths and self.paths[0].reason is None else None
+
+
+def longest_match(table: RoutingTable, family: int, address: int) -> tuple[int, Path] | None:
+    """Length and best path of the longest accepted prefix that holds the address."""
+    for shift, level in table.search[family]:
+        entry = level.get(address >> shift)
+        if entry is not None:
+            path = entry if entry.__class__ is Path else entry[0]  # type: ignore[index]
+            if path.reason is None:
+                return WIDTH[family] - shift, path
+    return None
+
+
+def covering(table: RoutingTable, prefix: Prefix) -> list[Match]:
+    """Every prefix known that is `prefix` or covers it, longest first, filtered ones too."""
+    found = []
+    for shift, level in table.search[prefix.family]:
+        length = WIDTH[prefix.family] - shift
+        if length <= prefix.length:
+            bits = prefix.bits >> (prefix.length - length)
+            if entry := level.get(bits):
+                found.append(Match(Prefix(prefix.family, length, bits), paths_of(entry)))
+    return found
+
+
+def best_cover(table: RoutingTable, prefix: Prefix) -> Match | None:
+    """The longest accepted prefix that is `prefix` or covers it."""
+    return next((match for match in covering(table, prefix) if match.best), None)
+
+
+def more_specific(table: RoutingTable, prefix: Prefix) -> Iterator[Match | None]:
+    """Every prefix known inside of `prefix`, shortest first; None where a caller may pause."""
+    for shift, level in reversed(table.search[prefix.family]):
+        length = WIDTH[prefix.family] - shift
+        if length > prefix.length:
+            for bits in _inside(level, length - prefix.length, prefix.bits):
+                if bits is None:
+                    yield None
+                elif entry := level.get(bits):
+                    yield Match(Prefix(prefix.family, length, bits), paths_of(entry))
+
+
+def _inside(level: Level, more: int, outer: int) -> Iterator[int | None]:
+    """Keys of a level whose leading bits are `outer`, `more` bits longer: by the cheaper way."""
+    if more < 64 and 1 << more <= len(level):
+        yield from (bits for bits in range(outer << more, (outer + 1) << more) if bits in level)
+        return
+    keys = list(level)
+    for start in range(0, len(keys), 10_000):
+        yield from (bits for bits in keys[start : start + 10_000] if bits >> more == outer)
+        yield None
