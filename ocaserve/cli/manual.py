@@ -54,7 +54,7 @@ Configurations for three sizes of machines.
 
 def describe_commands() -> str:
     """The manual page, in the man(7) language."""
-    context = click.Context(main, info_name="ocaserve")
+    context = click.Context(main, info_name="ocaserve", **main.context_settings)
     sections = [
         line
         for name in main.list_commands(context)

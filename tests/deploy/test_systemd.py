@@ -82,3 +82,14 @@ def test_program_under_the_filter(tmp_path: Path) -> None:
         process.wait(30)
     assert process.returncode == 0, log.read_text()
     assert "Operation not permitted" not in log.read_text()
+
+
+def test_filter_refuses() -> None:
+    """The stand-in for the unit does refuse: otherwise the test above would show nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.filtered", str(UNIT),
+         sys.executable, "-c", "import os; os.sched_setaffinity(0, {0})"],
+        capture_output=True, text=True, cwd=DEPLOY.parent, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "PermissionError" in done.stderr
