@@ -2,9 +2,9 @@
 PY := .venv/bin/python
 CODE := ocaserve tests $(wildcard benchmarks bgp)
 
-.PHONY: all check test format lint types fast coverage scenarios bench bench-quick docs clean
+.PHONY: all check test format lint types fast coverage scenarios bench bench-quick docs clean deb test-deb lock audit
 
-check: lint types fast
+check: lint types fast audit
 test: lint types coverage all
 
 format:
@@ -28,6 +28,16 @@ bench:
 	$(PY) -m benchmarks
 bench-quick:
 	$(PY) -m benchmarks --quick
+deb:
+	deploy/debian/build
+test-deb:
+	deploy/debian/test
+lock:
+	$(PY) -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --upgrade \
+	    --output-file deploy/requirements.lock pyproject.toml
+audit:
+	deploy/audit $(PY)
 docs:
 	$(PY) -m ocaserve.settings > docs/settings.md
 	$(PY) -m ocaserve.serving.closing > docs/close-reasons.md

@@ -1,0 +1,95 @@
+"""The unit files: systemd takes them, and the program runs under their filter."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import eventually
+from tests.support.wire import fetch, request
+
+DEPLOY = Path(__file__).parent.parent.parent / "deploy"
+UNIT = DEPLOY / "systemd" / "ocaserve.service"
+WORST_EXPOSURE = 2.0
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("systemd-analyze"), reason="systemd is not of this system"
+)
+
+
+def analyze(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, check=False)
+
+
+def test_units_are_well_formed(tmp_path: Path) -> None:
+    """No word that systemd does not know. Another program stands in for ours."""
+    for file in (DEPLOY / "systemd").glob("ocaserve.s*e*"):
+        if file.suffix in (".service", ".socket"):
+            text = file.read_text().replace("/usr/bin/ocaserve", "/bin/true")
+            (tmp_path / file.name).write_text(text)
+    names = [str(tmp_path / "ocaserve.service"), str(tmp_path / "ocaserve.socket")]
+    done = analyze("verify", "--man=no", *names)
+    ours = [line for line in done.stderr.splitlines() if "ocaserve" in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+def test_exposure() -> None:
+    """What systemd counts against the unit is little."""
+    done = analyze("security", "--offline=true", "--no-pager", str(UNIT))
+    found = re.search(r"Overall exposure level for ocaserve.service: ([\d.]+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    assert float(found.group(1)) <= WORST_EXPOSURE
+
+
+def test_only_one_capability() -> None:
+    """To bind ports below 1024; a compromised worker has no other."""
+    text = UNIT.read_text()
+    assert re.findall(r"^(?:Ambient|Bounding)\w*=(.*)$", text, re.MULTILINE) == [
+        "CAP_NET_BIND_SERVICE"
+    ]
+    assert "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n" in text
+    assert "NoNewPrivileges=yes\n" in text
+
+
+@pytest.mark.scenario
+def test_program_under_the_filter(tmp_path: Path) -> None:
+    """It starts, serves, reloads and ends with only the system calls that the unit allows."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "film.bin").write_bytes(b"film" * 300_000)
+    config = tmp_path / "ocaserve.toml"
+    config.write_text(
+        '[serve]\nlisten = ["unix:' + str(tmp_path / "s") + '"]\nworkers = 2\naccess_log = "off"\n'
+        f'[control]\nlisten = ["unix:{tmp_path}/c"]\n[[store]]\npath = "disk"\n'
+    )
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.filtered", str(UNIT),
+             sys.executable, "-m", "ocaserve", "serve", "-c", str(config)],
+            stdout=out, stderr=out, cwd=DEPLOY.parent,
+        )  # fmt: skip
+    try:
+        eventually(lambda: process.poll() is not None or b"serving" in log.read_bytes(), "starts")
+        response = fetch(str(tmp_path / "s"), request("/film.bin"))
+        assert response.body == b"film" * 300_000, log.read_text()
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert process.returncode == 0, log.read_text()
+    assert "Operation not permitted" not in log.read_text()
+
+
+def test_filter_refuses() -> None:
+    """The stand-in for the unit does refuse: otherwise the test above would show nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.filtered", str(UNIT),
+         sys.executable, "-c", "import os; os.sched_setaffinity(0, {0})"],
+        capture_output=True, text=True, cwd=DEPLOY.parent, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "PermissionError" in done.stderr

@@ -1,0 +1,202 @@
+"""The documentation holds: each command runs, each configuration loads, each link leads somewhere.
+
+Blocks marked `sh` are commands, one a line. Those of our own program are run against a running
+appliance, with the paths and the configuration of the test in place of the manual's. Those that
+change the host (`HOST`) are only looked at: the files of ours that they name must be there.
+A block that sets variables is a script of its own, and runs as a whole.
+Blocks marked `toml` are configurations.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocaserve.cli import main
+from ocaserve.settings import load_settings
+from ocaserve.settings.model import File
+from tests.support.daemon import Daemon
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONFIG = "/etc/ocaserve/ocaserve.toml"
+HOST = {
+    "apt-get", "chmod", "chown", "journalctl", "make", "mkdir", "mount", "openssl", "python3",
+    "sysctl", "systemctl", "udevadm", "./dev", "git", "cd", "podman", "curl",
+}  # fmt: skip
+ASKING = {"status", "drain", "enable", "reload", "routes", "report", "explain", "fill"}
+TABLES = {"tls", "signing", "bgp", "report", "fill"}
+LONG = {"serve", "demo"}  # run until they are stopped, and have scenarios of their own
+
+
+def blocks(page: Path, language: str) -> Iterator[str]:
+    """The fenced blocks of a page that are marked with a language."""
+    yield from re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def is_script(block: str) -> bool:
+    return re.search(r"^\w+=", block, re.MULTILINE) is not None
+
+
+def commands() -> Iterator[tuple[Path, str]]:
+    """Each command line, without what follows a `#`."""
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            if is_script(block):
+                continue
+            for line in re.sub(r"\\\n\s*", "", block).splitlines():
+                for command in line.split("&&"):
+                    words = shlex.split(command, comments=True)
+                    if words:
+                        yield page, shlex.join(words)
+
+
+def rows(found: Iterator[tuple[Path, str]]) -> list[object]:
+    return [pytest.param(text, id=f"{page.stem}-{n}") for n, (page, text) in enumerate(found)]
+
+
+def is_ours(words: list[str]) -> bool:
+    return Path(words[0]).name == "ocaserve"
+
+
+ALL = list(commands())
+OURS = [(page, text) for page, text in ALL if is_ours(shlex.split(text))]
+
+
+def test_commands_are_of_a_known_sort() -> None:
+    """One that is neither ours nor the host's is a slip, or wants a line in `HOST`."""
+    others = [shlex.split(text)[0] for _, text in ALL if not is_ours(shlex.split(text))]
+    assert {word for word in others if not word.startswith(".venv/bin/")} <= HOST
+    assert OURS
+
+
+@pytest.mark.parametrize("text", rows(iter(ALL)))
+def test_files_and_targets_are_there(text: str) -> None:
+    """What a command names of ours exists: a file of deploy/, a target of make, a word of ./dev."""
+    words = shlex.split(text)
+    for word in words[1:]:
+        if word.startswith(("deploy/", "benchmarks/", "tests/", "docs/")):
+            assert (ROOT / word).exists(), word
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert set(words[1:]) <= set(targets)
+    if words[0] == "./dev":
+        assert f"    {words[1]}" in (ROOT / "dev").read_text()
+
+
+SCRIPTS = [(page, text) for page in PAGES for text in blocks(page, "sh") if is_script(text)]
+
+
+@pytest.mark.parametrize("text", rows(iter(SCRIPTS)))
+def test_script(text: str, tmp_path: Path) -> None:
+    """Runs to its end, and prints something."""
+    done = subprocess.run(
+        ["sh", "-eu"], input=text, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+@pytest.fixture(scope="module")
+def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A running one; its configuration, whose control address is a unix socket."""
+    folder = tmp_path_factory.mktemp("manual")
+    (folder / "disk1").mkdir()
+    signing = ""
+    if "signing" in File.__struct_fields__:
+        signing = '[signing]\nhosts = ["oca-1.example.net"]\n[signing.keys]\n'
+        signing += f'"1" = "{"ab" * 32}"\n'
+    config = folder / "ocaserve.toml"
+    config.write_text(
+        f'[serve]\nlisten = ["unix:{folder}/serve"]\nworkers = 1\naccess_log = "off"\n'
+        f'[control]\nlisten = ["unix:{folder}/control"]\n{signing}'
+        f'[[store]]\npath = "{folder}/disk1"\n'
+    )
+    daemon = Daemon.start(["serve", "-c", str(config)], folder / "log")
+    try:
+        yield config
+    finally:
+        daemon.stop()
+
+
+@pytest.mark.scenario
+@pytest.mark.parametrize("text", rows(iter(OURS)))
+def test_command(text: str, appliance: Path) -> None:
+    """Runs to its end as the manual has it; asking a running appliance, it gets an answer."""
+    words = shlex.split(text.replace(CONFIG, str(appliance)))[1:]
+    if words[0] in ASKING and words[0] not in main.commands:
+        pytest.skip("this version has no such command")
+    if words[0] in LONG:
+        words = [words[0], "--help"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ocaserve", *words],
+        capture_output=True, text=True, timeout=25, check=False,
+    )  # fmt: skip
+    # The host of a test may be out of tune, and no router has announced its clients.
+    may_be_told = {0, 1} if words[0] in {"doctor", "explain"} else {0}
+    assert done.returncode in may_be_told, done.stdout + done.stderr
+    assert "ocaserve:" not in done.stderr
+    assert done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("bird"), reason="BIRD is not installed")
+def test_configuration_of_bird(tmp_path: Path) -> None:
+    """The provider's side, read by the router that it is for."""
+    (text,) = (t for t in blocks(ROOT / "docs" / "manual.md", "text") if "protocol bgp" in t)
+    config = tmp_path / "bird.conf"
+    config.write_text(f"router id 192.0.2.1;\nprotocol device {{ }}\n{text}")
+    done = subprocess.run(["bird", "-p", "-c", config], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+CONFIGURATIONS = [(page, text) for page in PAGES for text in blocks(page, "toml")]
+
+
+@pytest.mark.parametrize("text", rows(iter(CONFIGURATIONS)))
+def test_configuration(text: str, tmp_path: Path) -> None:
+    """Each is one that the program takes; what it leaves out is filled in, its paths are made."""
+    text = re.sub(r'"/(srv|var|etc)/', rf'"{tmp_path}/\1/', text)
+    values = tomllib.loads(text)
+    if set(values) & TABLES - set(File.__struct_fields__):
+        pytest.skip("this version has no such table")
+    for store in re.findall(r'^path = "(.*)"', text, re.MULTILINE):
+        Path(store).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "var/log/ocaserve").mkdir(parents=True, exist_ok=True)
+    etc = tmp_path / "etc/ocaserve"
+    etc.mkdir(parents=True)
+    (etc / "keys.toml").write_text(f'"1" = "{"ab" * 32}"\n')
+    (etc / "keys.toml").chmod(0o600)
+    make_certificate(etc)
+    if "store" not in values:
+        text += f'\n[[store]]\npath = "{tmp_path}"\n'
+    config = tmp_path / "ocaserve.toml"
+    config.write_text(text)
+    assert load_settings(str(config)).store
+
+
+def make_certificate(folder: Path) -> None:
+    """What the manual calls a.pem and a.key."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-subj", "/CN=oca-1.example.net", "-days", "2",
+         "-keyout", folder / "a.key", "-out", folder / "a.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (folder / "a.key").chmod(0o600)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links(page: Path) -> None:
+    """Those within the project lead to files that are there."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target).exists(), target
