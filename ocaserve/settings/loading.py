@@ -15,6 +15,7 @@ from ocaserve.schema import find_faults
 from ocaserve.settings.appliance import StoreSettings
 from ocaserve.settings.contradictions import find_contradictions
 from ocaserve.settings.model import File, Settings
+from ocaserve.settings.tls import Certificate
 
 
 def load_settings(file: str) -> Settings:
@@ -71,4 +72,9 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     serve = settings.serve
     if serve.access_log not in ("-", "off"):
         serve = msgspec.structs.replace(serve, access_log=str(folder / serve.access_log))
-    return msgspec.structs.replace(settings, store=stores, serve=serve)
+    certificates = [
+        Certificate(cert=str(folder / pair.cert), key=str(folder / pair.key))
+        for pair in settings.tls.certificates
+    ]
+    tls = msgspec.structs.replace(settings.tls, certificates=certificates)
+    return msgspec.structs.replace(settings, store=stores, serve=serve, tls=tls)

@@ -7,11 +7,14 @@ from msgspec import Struct
 from ocaserve.schema import describe_table
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.serve import Limits, Serve
+from ocaserve.settings.tls import Certificate, Tls
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[appliance]", Appliance),
     ("[serve]", Serve),
     ("[serve.limits]", Limits),
+    ("[tls]", Tls),
+    ("[[tls.certificates]]", Certificate),
     ("[[store]]", StoreSettings),
 )
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.serve import Serve
+from ocaserve.settings.tls import Tls
 
 
 class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -16,6 +17,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     appliance: Appliance = msgspec.field(default_factory=Appliance)
     serve: Serve = msgspec.field(default_factory=Serve)
+    tls: Tls = msgspec.field(default_factory=Tls)
     store: list[StoreSettings]
 
 
