@@ -18,7 +18,7 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Collection, Iterable, MutableMapping
+from collections.abc import Collection, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from ocaserve.addresses import Address, bound_address, parse_address
@@ -190,15 +190,20 @@ def pass_on(listeners: Listeners, lent: Collection[Address]) -> tuple[dict[str, 
 # -- opening and closing -------------------------------------------------------------------------
 
 
-def open_listeners(serve: Serve, workers: int, present: Listeners) -> Listeners:
+def open_listeners(
+    serve: Serve, workers: int, present: Listeners, tls_listen: Sequence[str] = ()
+) -> Listeners:
     """The listeners that the settings ask for: those of `present` that fit, the others bound now.
+
+    They come in the order of the settings, those for TLS last: see `tls_positions`.
 
     Raises ListenError, having closed what it had bound.
     """
     wanted: Listeners = {}
     try:
-        for text in serve.listen:
-            address = _find_present(parse_address(text), present.keys() - wanted.keys())
+        for text in (*serve.listen, *tls_listen):
+            free = [address for address in present if address not in wanted]
+            address = _find_present(parse_address(text), free)
             sockets = present.get(address) or bind_address(address, workers)
             wanted[bound_address(sockets[0])] = sockets
     except ListenError:
@@ -208,6 +213,13 @@ def open_listeners(serve: Serve, workers: int, present: Listeners) -> Listeners:
         for sock in sockets:
             set_options(sock, serve)
     return wanted
+
+
+def tls_positions(listeners: Sequence[socket.socket], serve: Serve) -> frozenset[int]:
+    """Which sockets of all of `open_listeners`, in one list, are for TLS."""
+    addresses = [bound_address(listener) for listener in listeners]
+    plain = list(dict.fromkeys(addresses))[: len(serve.listen)]
+    return frozenset(n for n, address in enumerate(addresses) if address not in plain)
 
 
 def _find_present(address: Address, present: Iterable[Address]) -> Address:

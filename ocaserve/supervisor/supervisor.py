@@ -133,7 +133,9 @@ class Supervisor:
         passed = take_passed(os.environ)
         settings = self._settings
         self._lent = passed.lent
-        self._listeners = open_listeners(settings.serve, settings.worker_count, passed.listeners)
+        self._listeners = open_listeners(
+            settings.serve, settings.worker_count, passed.listeners, settings.tls.listen
+        )
         self._open = {**passed.listeners, **self._listeners}
         for address in passed.listeners.keys() - self._listeners.keys():
             _log.warning("%s was passed in, but the settings do not listen on it", address)
@@ -319,7 +321,11 @@ class Supervisor:
     def _describe(self) -> str:
         count = self._settings.worker_count
         stores = ", ".join(store.path for store in self._settings.store)
-        addresses = ", ".join(address.url for address in self._listeners)
+        plain = len(self._settings.serve.listen)
+        addresses = ", ".join(
+            address.url if place < plain else f"https://{address}"
+            for place, address in enumerate(self._listeners)
+        )
         return f"serving {stores} on {addresses} ({count} worker{'s' * (count > 1)})"
 
     def _stop(self) -> None:
@@ -357,7 +363,9 @@ class Supervisor:
         self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             settings = self._load_fitting()
-            listeners = open_listeners(settings.serve, settings.worker_count, self._open)
+            listeners = open_listeners(
+                settings.serve, settings.worker_count, self._open, settings.tls.listen
+            )
         except OcaserveError as error:
             for fault in error.faults if isinstance(error, SettingsError) else (str(error),):
                 _log.error("reload refused, the settings stay as they were: %s", fault)

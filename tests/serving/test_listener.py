@@ -33,7 +33,7 @@ class Admitted:
         self.errors = 0
         self.changed = asyncio.Event()
 
-    def admit(self, sock: socket.socket, address: bytes) -> None:
+    def admit(self, sock: socket.socket, address: bytes, _place: int) -> None:
         assert address == b"127.0.0.1"
         assert sock.getblocking() is False
         self.sockets.append(sock)
