@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from ocaserve.cli.output import fail
-from ocaserve.errors import OcaserveError
+from ocaserve.errors import OcaserveError, SettingsError
 
 if TYPE_CHECKING:
     from ocaserve.settings import Settings
@@ -31,6 +32,7 @@ def serve(
 ) -> None:
     """Run the appliance: with only DIR, on defaults (http://127.0.0.1:8080)."""
     from ocaserve.serving.counters import COUNTERS, GAUGES
+    from ocaserve.serving.tls_contexts import TlsHeritage, prepare_tls
     from ocaserve.serving.worker import run_worker
     from ocaserve.settings import settings_from_directories
     from ocaserve.supervisor import Supervisor
@@ -38,14 +40,18 @@ def serve(
     if not directories and config is None:
         raise click.UsageError("name a DIR to serve, or a configuration file with -c")
 
+    heritage = TlsHeritage()
+
     def load() -> Settings:
-        return settings_from_directories(directories, listen, workers, config)
+        settings = settings_from_directories(directories, listen, workers, config)
+        prepare_tls(settings.tls, heritage)
+        return settings
 
     _start_logging()
     try:
         supervisor = Supervisor(
             load(),
-            run_worker,
+            partial(run_worker, heritage=heritage),
             names=(COUNTERS, GAUGES),
             load=load,
             arguments=sys.argv[1:],
@@ -70,6 +76,7 @@ def _start_logging() -> None:
 )
 def check(config: str) -> None:
     """Validate a configuration and say what would be done."""
+    from ocaserve.certificates import find_untimely
     from ocaserve.settings import load_settings
 
     try:
@@ -77,8 +84,13 @@ def check(config: str) -> None:
     except OcaserveError as error:
         fail(error)
     workers = settings.worker_count
+    untimely = find_untimely(settings.tls.certificates) if settings.tls.listen else []
+    if untimely:
+        fail(SettingsError([f"{config}: {fault}" for fault in untimely]))
     click.echo(f"{config}: good")
     click.echo(f"  would listen on   {', '.join(settings.serve.listen)}")
+    if settings.tls.listen:
+        click.echo(f"  and with TLS on   {', '.join(settings.tls.listen)}")
     click.echo(f"  with              {workers} worker{'s' * (workers > 1)}")
     for store in settings.store:
         click.echo(f"  would serve       {store.path}")

@@ -56,7 +56,7 @@ class Connection:
         self._services = services
         self._sock = sock
         self._fileno = sock.fileno()
-        self._transfer = Transfer(services, sock, self)
+        self._transfer = self._new_transfer()
         self._buffer = b""  # received and not yet used
         self._requests = 0
         self._request: Request | None = None  # being answered
@@ -67,6 +67,9 @@ class Connection:
         self._interest = 0  # what `services.readiness` watches for
         self._set_interest(READ)
         services.wheel.watch(self)
+
+    def _new_transfer(self) -> Transfer:
+        return Transfer(self._services, self._sock, self)
 
     # -- readiness -------------------------------------------------------------------------------
 
@@ -100,9 +103,13 @@ class Connection:
         except OSError:
             self.close(CloseReason.CLIENT_GONE)
             return
-        if not data:
+        if data:
+            self._on_received(data)
+        else:
             self._on_eof()
-        elif self.state is State.SENDING:
+
+    def _on_received(self, data: bytes) -> None:
+        if self.state is State.SENDING:
             self._keep(data)
         elif self.state is not State.CLOSING:  # lingering: read and thrown away
             self._take(self._buffer + data if self._buffer else data)
@@ -327,12 +334,22 @@ class Connection:
         self.state = next_state(self.state, Event.CLOSE_ASKED)
         self._buffer = b""
         try:
-            self._sock.shutdown(socket.SHUT_WR)
+            self._shut_down()
         except OSError:
             self.close(CloseReason.CLIENT_GONE)
             return
         self._set_deadline(monotonic() + services.limits.linger_s)
         self._resume_reading()
+
+    def _shut_down(self) -> None:
+        """Close our side. Raises OSError."""
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def refuse_unread(self, data: bytes, refusal: RequestRefused, reason: CloseReason) -> None:
+        """Answer what was received, and is not to be read as a request; then close."""
+        self._buffer = data
+        self._began = monotonic()
+        self._refuse(refusal, reason)
 
     def close(self, reason: CloseReason) -> None:
         """End the connection now, for this reason."""

@@ -31,6 +31,10 @@ class Count(IntEnum):
     LOG_LINES = 15
     LOG_LINES_DROPPED = 16
     ACCEPT_ERRORS = 17
+    TLS_HANDSHAKES = 18
+    TLS_RESUMED = 19  # of the handshakes
+    TLS_CERTIFICATES_READ = 20
+    TLS_CERTIFICATE_FAULTS = 21
 
 
 class Gauge(IntEnum):
@@ -40,6 +44,7 @@ class Gauge(IntEnum):
     OPEN_FILES = 1
     STORES_FAILED = 2
     LOOP_LAG_US = 3
+    TLS_HANDSHAKING = 4
 
 
 COUNTERS: tuple[str, ...] = (
