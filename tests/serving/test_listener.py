@@ -135,5 +135,5 @@ async def test_unknown_error_is_not_swallowed(listeners: list[socket.socket]) ->
     admitted = Admitted()
     acceptor = Acceptor(asyncio.get_running_loop(), [], admitted.admit, admitted.count_error)
     with pytest.raises(OSError, match="Bad file"):
-        acceptor._on_readable(Broken())  # type: ignore[arg-type]
+        acceptor._on_readable(Broken(), 0)  # type: ignore[arg-type]
     assert admitted.errors == 1
