@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 CODE := ocaserve tests $(wildcard benchmarks bgp)
 
-.PHONY: all check test format lint types fast coverage scenarios bench bench-quick docs clean
+.PHONY: all check test format lint types fast coverage scenarios test-ktls bench bench-quick docs clean
 
 check: lint types fast
 test: lint types coverage all
@@ -24,6 +24,8 @@ scenarios:
 	$(PY) -m pytest -q -m scenario
 all:
 	$(PY) -m pytest -q
+test-ktls:  # in a virtual machine: docs/ktls.md says what it needs
+	PATH=$$PATH:/usr/sbin:/sbin PYTHON=$(abspath $(PY)) sh tests/ktls/run.sh
 bench:
 	$(PY) -m benchmarks
 bench-quick:

@@ -139,8 +139,8 @@ def test_directories_are_relative_to_the_shell(disk: Path, monkeypatch: pytest.M
             id="misspelt_below",
         ),
         pytest.param(
-            "[tls]\nktls = true",
-            "tls: unknown key; known here: appliance, serve, store",
+            "[zzz]\nktls = true",
+            "zzz: unknown key; known here: appliance, serve, store, tls",
             id="unknown_section",
         ),
         pytest.param(

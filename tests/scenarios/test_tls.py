@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.conftest import Serve
+from tests.support.browser import browser
 from tests.support.byteranges import read_parts
 from tests.support.certificates import Pair, make_pair
 from tests.support.content import blob, make_store, write_object
@@ -67,6 +68,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def daemon(serve: Serve, store: Path, pairs: list[Pair]) -> Iterator[Daemon]:
     with serve(store, toml=settings(*pairs)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def keyless(store: Path, pairs: list[Pair]) -> Iterator[Daemon]:
+    """One whose kernel seems to do TLS, and has the keys of no connection."""
+    module = "tests.support.ktls_without_kernel"
+    with Daemon.serving(store, toml=settings(*pairs), module=module) as running:
         yield running
 
 
@@ -181,6 +190,35 @@ def test_bytes_are_counted(serve: Serve, store: Path, pairs: list[Pair]) -> None
     assert counters["bytes_copied"] == LARGE
     assert counters["bytes_sendfile_hot"] + counters["bytes_sendfile_cold"] == 0
     assert counters["tls_handshakes"] == 1
+
+
+@both_versions
+@pytest.mark.parametrize("key", ["large.bin", "small.vtt"])
+def test_sockets_whose_keys_the_kernel_did_not_take(
+    keyless: Daemon, store: Path, version: ssl.TLSVersion, key: str
+) -> None:
+    """OpenSSL encrypts on the socket; sessions, several requests and the end are as ever."""
+    whole = (store / key).read_bytes()
+    context = client_context(version)
+    before = keyless.counters()
+    with TlsWire(tls_address(keyless), context, receive_buffer=65_536) as wire:
+        wire.tls.suppress_ragged_eofs = False  # type: ignore[attr-defined]  # not in the stubs
+        wire.send(request(f"/{key}") + request("/missing"))
+        assert wire.read_response().body == whole
+        assert wire.read_response().status == 404
+        assert wire.get(f"/{key}", [("Connection", "close")]).body == whole
+        assert wire.read_to_end() == b""
+        session = wire.tls.session
+    with TlsWire(tls_address(keyless), context, session=session) as wire:
+        assert wire.tls.session_reused
+        assert wire.get(f"/{key}", [("Range", "bytes=1-9")]).body == whole[1:10]
+    now = keyless.counters()
+    assert now["bytes_ktls"] == now["bytes_sendfile_hot"] == 0
+    assert now["bytes_copied"] - before["bytes_copied"] >= 2 * len(whole)
+
+
+def test_plain_http_where_the_socket_has_the_handshake(keyless: Daemon) -> None:
+    assert fetch(tls_address(keyless), request("/small.vtt")).status == 400
 
 
 # -- certificates --------------------------------------------------------------------------------
@@ -419,6 +457,57 @@ def test_curl(address: Address, store: Path, pairs: list[Pair]) -> None:
     resolve = ["--connect-to", f"first.example:{port}:127.0.0.1:{port}"]
     answer = subprocess.run([*command, *resolve], check=True, stdout=subprocess.PIPE).stdout
     assert answer == (store / "large.bin").read_bytes()[100:3_000_000]
+
+
+def make_video(path: Path) -> None:
+    subprocess.run(
+        ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i",
+         "testsrc2=size=640x360:rate=25:duration=20", "-c:v", "libx264", "-preset", "ultrafast",
+         "-qp", "12", "-g", "25", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path)],
+        check=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def video(store: Path) -> Path:
+    make_video(store / "video.mp4")
+    return store / "video.mp4"
+
+
+def test_ffmpeg(address: Address, video: Path) -> None:
+    """The frames after a seek are those of the file."""
+
+    def frames(source: str) -> bytes:
+        command = ["ffmpeg", "-loglevel", "error", "-ss", "11", "-i", source]
+        return subprocess.run(
+            [*command, "-frames:v", "10", "-f", "framemd5", "-"], check=True, stdout=subprocess.PIPE
+        ).stdout
+
+    assert frames(f"https://{address[0]}:{address[1]}/video.mp4") == frames(str(video))
+
+
+PLAY = """
+const [source, second, done] = arguments;
+const video = document.createElement('video');
+video.muted = true;
+video.onerror = () => done({error: video.error.message});
+video.onloadedmetadata = () => { video.currentTime = second; };
+video.onseeked = () => video.play();
+video.ontimeupdate = () => {
+  if (video.currentTime > second + 0.2) { video.pause(); done({at: video.currentTime}); }
+};
+document.body.replaceChildren(video);
+video.src = source;
+"""
+
+
+def test_chromium(address: Address, video: Path, tmp_path: Path) -> None:
+    """A <video> jumps and plays on from there."""
+    with browser(tmp_path, "--ignore-certificate-errors") as running:
+        url = f"https://{address[0]}:{address[1]}/{video.name}"
+        played = running.run(PLAY, url, 15)
+    assert "error" not in played, played
+    assert played["at"] >= 15
 
 
 def test_check_names_what_is_wrong(tmp_path: Path) -> None:

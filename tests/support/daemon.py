@@ -46,10 +46,12 @@ class Daemon:
         workers: int = 2,
         arguments: Sequence[str] = (),
         environment: dict[str, str] | None = None,
+        module: str = "ocaserve",
     ) -> Iterator[Daemon]:
         """Serve the folders on a free port until the block ends.
 
         toml: settings beside the stores; tables of [[store]] are made from `folders`.
+        module: what is run in place of the program itself.
         """
         with tempfile.TemporaryDirectory(prefix="ocaserve-test-") as scratch:
             config = Path(scratch, "ocaserve.toml")
@@ -58,7 +60,7 @@ class Daemon:
             command = ["serve", "-c", str(config), "--workers", str(workers), *arguments]
             if "listen" not in toml and "--listen" not in arguments:
                 command += ["--listen", "127.0.0.1:0"]
-            daemon = cls.start(command, Path(scratch, "log"), environment)
+            daemon = cls.start(command, Path(scratch, "log"), environment, module)
             try:
                 yield daemon
             finally:
@@ -66,13 +68,17 @@ class Daemon:
 
     @classmethod
     def start(
-        cls, command: Sequence[str], log: Path, environment: dict[str, str] | None = None
+        cls,
+        command: Sequence[str],
+        log: Path,
+        environment: dict[str, str] | None = None,
+        module: str = "ocaserve",
     ) -> Daemon:
         """Start with these words behind `ocaserve` and wait until all workers serve."""
         pipe_in, pipe_out = os.pipe()
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ocaserve", *command, "--ready-fd", str(pipe_out)],
+                [sys.executable, "-m", module, *command, "--ready-fd", str(pipe_out)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
