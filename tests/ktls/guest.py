@@ -1,4 +1,4 @@
-"""What is tried inside of the virtual machine. Prints what it has seen; `ktls: all good` at last."""
+"""What is tried inside of the virtual machine; `ktls: all good` comes last."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ def try_cipher(
 
 
 def try_sendfile(running: Daemon, folder: Path) -> None:
-    with traced(running.workers(), ["sendfile"], folder) as calls:
-        with TlsWire(address_of(running)) as wire:
-            wire.get("/movie.bin")
+    watched = traced(running.workers(), ["sendfile"], folder)
+    with watched as calls, TlsWire(address_of(running)) as wire:
+        wire.get("/movie.bin")
     sent = sum(call.result for call in calls if call.result > 0)
     show(f"sendfile on the TLS socket: {sent:,} bytes in {len(calls)} calls", sent == SIZE)
 

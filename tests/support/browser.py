@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ _SCRIPT_MS = 60_000
 class Browser:
     """One window. Its methods raise RuntimeError with what the browser says."""
 
-    def __init__(self, port: int, profile: Path, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, port: int, profile: Path, *, any_certificate: bool) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port)
         options = {
             "args": [
@@ -27,11 +27,11 @@ class Browser:
                 "--disable-dev-shm-usage",  # containers have little of it
                 "--autoplay-policy=no-user-gesture-required",
                 f"--user-data-dir={profile}",
-                *arguments,
             ]
         }
         wanted = {
             "browserName": "chrome",
+            "acceptInsecureCerts": any_certificate,
             "goog:chromeOptions": options,
             "timeouts": {"script": _SCRIPT_MS},
         }
@@ -60,13 +60,18 @@ class Browser:
 
 
 @contextmanager
-def browser(profile: Path, *arguments: str) -> Iterator[Browser]:
-    """A browser with a fresh profile in a folder, and more arguments; ended at the end."""
+def browser(profile: Path, *, any_certificate: bool = False) -> Iterator[Browser]:
+    """A browser with a fresh profile in a folder; ended at the end.
+
+    any_certificate: it is to take one that nobody has signed.
+    """
     driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
     try:
         started = next(line for line in driver.stdout if _STARTED in line)
-        window = Browser(int(started.split(_STARTED)[1].strip(" .\n")), profile, arguments)
+        window = Browser(
+            int(started.split(_STARTED)[1].strip(" .\n")), profile, any_certificate=any_certificate
+        )
         try:
             window.open("about:blank")  # the page it starts with takes no scripts from outside
             yield window
