@@ -2,7 +2,8 @@
 PY := .venv/bin/python
 CODE := ocaserve tests $(wildcard benchmarks bgp)
 
-.PHONY: all check test format lint types fast coverage scenarios bench bench-quick docs clean deb test-deb lock audit
+.PHONY: all check test format lint types fast coverage scenarios bench bench-quick docs clean \
+	deb test-deb test-ktls lock audit
 
 check: lint types fast audit
 test: lint types coverage all
@@ -24,6 +25,8 @@ scenarios:
 	$(PY) -m pytest -q -m scenario
 all:
 	$(PY) -m pytest -q
+test-ktls:  # in a virtual machine: docs/ktls.md says what it needs
+	PATH=$$PATH:/usr/sbin:/sbin PYTHON=$(abspath $(PY)) sh tests/ktls/run.sh
 bench:
 	$(PY) -m benchmarks
 bench-quick:

@@ -197,14 +197,18 @@ def pass_on(listeners: Listeners, lent: Collection[Address]) -> tuple[dict[str, 
 # -- opening and closing -------------------------------------------------------------------------
 
 
-def open_listeners(serve: Serve, workers: int, present: Listeners) -> Listeners:
+def open_listeners(
+    serve: Serve, workers: int, present: Listeners, tls_listen: Sequence[str] = ()
+) -> Listeners:
     """The listeners that the settings ask for: those of `present` that fit, the others bound now.
+
+    They come in the order of the settings, those for TLS last: see `tls_positions`.
 
     Raises ListenError, having closed what it had bound.
     """
     wanted: Listeners = {}
     try:
-        for text in serve.listen:
+        for text in (*serve.listen, *tls_listen):
             # In order: of several that were made from port 0 the first listed was ours before.
             free = [known for known in present if known not in wanted]
             address = _find_present(parse_address(text), free)
@@ -242,6 +246,13 @@ def open_service_listeners(addresses: Sequence[str], present: Listeners) -> List
         close_listeners(wanted, besides=present)
         raise
     return wanted
+
+
+def tls_positions(listeners: Sequence[socket.socket], serve: Serve) -> frozenset[int]:
+    """Which sockets of all of `open_listeners`, in one list, are for TLS."""
+    addresses = [bound_address(listener) for listener in listeners]
+    plain = list(dict.fromkeys(addresses))[: len(serve.listen)]
+    return frozenset(n for n, address in enumerate(addresses) if address not in plain)
 
 
 def _find_present(address: Address, present: Iterable[Address]) -> Address:

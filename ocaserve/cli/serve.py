@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from ocaserve.cli.output import fail
-from ocaserve.errors import OcaserveError
+from ocaserve.errors import OcaserveError, SettingsError
 
 if TYPE_CHECKING:
     from ocaserve.settings import Settings
@@ -36,6 +37,7 @@ def serve(
     """Run the appliance: with only DIR, on defaults (http://127.0.0.1:8080)."""
     from ocaserve.control.process import control_service
     from ocaserve.serving.counters import COUNTERS, GAUGES, STORE_BYTES
+    from ocaserve.serving.tls_contexts import TlsHeritage, prepare_tls
     from ocaserve.serving.worker import run_worker
     from ocaserve.settings import settings_from_directories
     from ocaserve.steering.exabgp import exabgp_service
@@ -44,14 +46,18 @@ def serve(
     if not directories and config is None:
         raise click.UsageError("name a DIR to serve, or a configuration file with -c")
 
+    heritage = TlsHeritage()
+
     def load() -> Settings:
-        return settings_from_directories(directories, listen, workers, config, control)
+        settings = settings_from_directories(directories, listen, workers, config, control)
+        prepare_tls(settings.tls, heritage)
+        return settings
 
     _start_logging()
     try:
         supervisor = Supervisor(
             load(),
-            run_worker,
+            partial(run_worker, heritage=heritage),
             names=(COUNTERS, GAUGES),
             services=(control_service(), exabgp_service()),
             labels=lambda settings: {STORE_BYTES: [store.path for store in settings.store]},
@@ -78,6 +84,7 @@ def _start_logging() -> None:
 )
 def check(config: str) -> None:
     """Validate a configuration and say what would be done."""
+    from ocaserve.certificates import find_untimely
     from ocaserve.settings import load_settings
     from ocaserve.steering.exabgp import check_with_exabgp
 
@@ -87,8 +94,13 @@ def check(config: str) -> None:
     except OcaserveError as error:
         fail(error)
     workers = settings.worker_count
+    untimely = find_untimely(settings.tls.certificates) if settings.tls.listen else []
+    if untimely:
+        fail(SettingsError([f"{config}: {fault}" for fault in untimely]))
     click.echo(f"{config}: good")
     click.echo(f"  would listen on   {', '.join(settings.serve.listen)}")
+    if settings.tls.listen:
+        click.echo(f"  and with TLS on   {', '.join(settings.tls.listen)}")
     click.echo(f"  for operators on  {', '.join(settings.control.listen) or 'no address'}")
     click.echo(f"  with              {workers} worker{'s' * (workers > 1)}")
     for store in settings.store:

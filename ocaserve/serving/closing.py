@@ -32,6 +32,17 @@ class CloseReason(Enum):
         "body_timeout", True, "an upload of the speed test stalled or came too slowly"
     )
     REFUSED = CloseRow("refused", True, "the request was malformed or too large: framing in doubt")
+    HANDSHAKE_TIMEOUT = CloseRow(
+        "handshake_timeout", True, "a TLS handshake was not complete within handshake_s"
+    )
+    HANDSHAKE_FAILED = CloseRow(
+        "handshake_failed", True, "client and server could not agree on TLS; scanners, mostly"
+    )
+    HANDSHAKE_LIMIT = CloseRow(
+        "handshake_limit", True, "the worker already had `handshakes` TLS handshakes under way"
+    )
+    PLAIN_HTTP = CloseRow("plain_http", True, "a request without TLS came to a port for TLS: 400")
+    TLS_ERROR = CloseRow("tls_error", True, "what the client sent was not valid TLS")
     STALL_TIMEOUT = CloseRow("stall_timeout", True, "the client took no byte for stall_s")
     SLOW_READ = CloseRow("slow_read", True, "the client read slower than min_bytes_per_s")
     RESPONSE_TIMEOUT = CloseRow(

@@ -41,7 +41,7 @@ from ocaserve.serving.transfer import Transfer
 from ocaserve.serving.upload import Upload
 
 RECEIVE_BYTES = 4 * 1024  # a few pipelined heads; a head alone is rarely over 1 KiB
-_RECEIVE_BODY_BYTES = 256 * 1024
+RECEIVE_BODY_BYTES = 256 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UPLOADS = b"/speedtest/range/"  # targets that POST may be for begin so
 _LOGGED_LINE_BYTES = 256  # of what was received, when no request could be made of it
@@ -79,7 +79,7 @@ class Connection:
         self._services = services
         self._sock = sock
         self._fileno = sock.fileno()
-        self._transfer = Transfer(services, sock, self)
+        self._transfer = self._new_transfer()
         self._buffer = b""  # received and not yet used
         self._upload: Upload | None = None  # whose body is being thrown away
         self._requests = 0
@@ -91,6 +91,9 @@ class Connection:
         self._interest = 0  # what `services.readiness` watches for
         self._set_interest(READ)
         services.wheel.watch(self)
+
+    def _new_transfer(self) -> Transfer:
+        return Transfer(self._services, self._sock, self)
 
     # -- readiness -------------------------------------------------------------------------------
 
@@ -118,15 +121,19 @@ class Connection:
     def _on_readable(self) -> None:
         """The client has sent something, or has gone."""
         try:
-            data = self._sock.recv(RECEIVE_BYTES if self._upload is None else _RECEIVE_BODY_BYTES)
+            data = self._sock.recv(RECEIVE_BYTES if self._upload is None else RECEIVE_BODY_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.close(CloseReason.CLIENT_GONE)
             return
-        if not data:
+        if data:
+            self._on_received(data)
+        else:
             self._on_eof()
-        elif self.state is State.SENDING:
+
+    def _on_received(self, data: bytes) -> None:
+        if self.state is State.SENDING:
             self._keep(data)
         elif self._upload is not None:
             self._take_body(self._upload, data)
@@ -346,13 +353,17 @@ class Connection:
     def _send_continue(self) -> None:
         """The client waits to be told that its body is wanted (RFC 9110 section 10.1.1)."""
         try:
-            taken = self._sock.send(_CONTINUE)
+            taken = self._send_interim(_CONTINUE)
         except BlockingIOError:  # it will send it after a while, told or not
             return
         except OSError:
             taken = 0
         if taken < len(_CONTINUE):
             self.close(CloseReason.CLIENT_GONE)
+
+    def _send_interim(self, head: bytes) -> int:
+        """Send before there is a response; how much of it went out. Raises OSError."""
+        return self._sock.send(head)
 
     def _take_body(self, upload: Upload, data: bytes) -> None:
         services = self._services
@@ -471,18 +482,28 @@ class Connection:
             elif services.draining:
                 self._reason = CloseReason.DRAINED
         may_be_sending = self._reason is not CloseReason.ASKED or bool(self._buffer)
+        self.state = next_state(self.state, Event.CLOSE_ASKED)
         if self._eof or not may_be_sending:
             self.close(self._reason)
             return
-        self.state = next_state(self.state, Event.CLOSE_ASKED)
         self._buffer = b""
         try:
-            self._sock.shutdown(socket.SHUT_WR)
+            self._shut_down()
         except OSError:
             self.close(CloseReason.CLIENT_GONE)
             return
         self._set_deadline(monotonic() + services.limits.linger_s)
         self._resume_reading()
+
+    def _shut_down(self) -> None:
+        """Close our side. Raises OSError."""
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def refuse_unread(self, data: bytes, refusal: RequestRefused, reason: CloseReason) -> None:
+        """Answer what was received, and is not to be read as a request; then close."""
+        self._buffer = data
+        self._began = monotonic()
+        self._refuse(refusal, reason)
 
     def close(self, reason: CloseReason) -> None:
         """End the connection now, for this reason."""

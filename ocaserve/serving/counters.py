@@ -37,6 +37,10 @@ class Count(IntEnum):
     ACCEPT_ERRORS = 17
     SIGNATURES_REFUSED = 18
     BYTES_UPLOADED = 19
+    TLS_HANDSHAKES = 20
+    TLS_RESUMED = 21  # of the handshakes
+    TLS_CERTIFICATES_READ = 22
+    TLS_CERTIFICATE_FAULTS = 23
 
 
 class Gauge(IntEnum):
@@ -47,6 +51,7 @@ class Gauge(IntEnum):
     STORES_FAILED = 2
     LOOP_LAG_US = 3
     RESPONDING = 4
+    TLS_HANDSHAKING = 5
 
 
 STORE_BYTES = "store_bytes"

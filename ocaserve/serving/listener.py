@@ -36,14 +36,15 @@ def address_text(peer: object) -> bytes:
 class Acceptor:
     """The listening sockets a worker may accept from, and those it does accept from now.
 
-    `admit` gets each new socket, non-blocking, and its address. `on_error` counts errors.
+    `admit` gets each new socket, non-blocking, its address, and the index of its listener.
+    `on_error` counts errors.
     """
 
     def __init__(
         self,
         loop: AbstractEventLoop,
         listeners: Sequence[socket.socket],
-        admit: Callable[[socket.socket, bytes], None],
+        admit: Callable[[socket.socket, bytes, int], None],
         on_error: Callable[[], None],
     ) -> None:
         self._loop = loop
@@ -63,7 +64,7 @@ class Acceptor:
             self._loop.remove_reader(self._listeners[place])
         for place in wanted - self._active:
             listener = self._listeners[place]
-            self._loop.add_reader(listener, self._on_readable, listener)
+            self._loop.add_reader(listener, self._on_readable, listener, place)
         self._active = wanted
 
     def close(self) -> None:
@@ -73,7 +74,7 @@ class Acceptor:
         for listener in self._listeners:
             listener.close()
 
-    def _on_readable(self, listener: socket.socket) -> None:
+    def _on_readable(self, listener: socket.socket, place: int) -> None:
         for _ in range(_BATCH):
             try:
                 sock, peer = listener.accept()
@@ -88,7 +89,7 @@ class Acceptor:
                 self._pause(error)
                 return
             sock.setblocking(False)
-            self._admit(sock, address_text(peer))
+            self._admit(sock, address_text(peer), place)
 
     def _pause(self, error: OSError) -> None:
         if self._paused:

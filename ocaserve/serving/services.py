@@ -6,7 +6,7 @@ import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ocaserve.ledger.tallies import Tallies
 from ocaserve.protocol.admission import Admission
@@ -15,13 +15,23 @@ from ocaserve.protocol.head import HeadParser
 from ocaserve.protocol.planning import ResponsePolicy
 from ocaserve.serving.access_log import AccessLog, Formatter, format_combined, format_json
 from ocaserve.serving.catalogue import Catalogue, OpenFile
+from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.deadlines import DeadlineWheel
 from ocaserve.serving.readiness import Readiness
 from ocaserve.serving.sending import Sender
 from ocaserve.settings import Limits
 
-if TYPE_CHECKING:
-    from ocaserve.serving.connection import Connection
+
+class Client(Protocol):
+    """What a worker holds for each client: a connection, or a handshake that becomes one."""
+
+    address: bytes
+
+    def close(self, reason: CloseReason) -> None:
+        """End it now, for this reason."""
+
+    def drain(self, now: float) -> None:
+        """The worker stops: go soon."""
 
 
 class Clock:
@@ -80,7 +90,7 @@ class Services:
     step_bytes: int
     cold_pages: str
     boundary: bytes  # of multipart answers: random, so that no content can hold it
-    on_close: Callable[[Connection], None]
+    on_close: Callable[[Client], None]
     on_store_error: Callable[[OSError], None]
     speedtest: OpenFile | None = None  # its content, if it is offered
     draining: bool = False

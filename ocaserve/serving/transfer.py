@@ -79,6 +79,8 @@ class Owner(Protocol):
 class Transfer:
     """The response that a connection is sending, if any."""
 
+    hot_place, cold_place = _HOT, _COLD  # where bytes are counted, by how they were sent
+
     __slots__ = (
         "_abandoned", "_acked", "_cold_from", "_corked", "_file", "_head", "_held", "_job", "_mark",
         "_mark_time", "_next", "_owner", "_position", "_progressed", "_services", "_sock", "_stop",
@@ -172,7 +174,7 @@ class Transfer:
         self.plan = plan
         if taken == len(head) + count:
             self.from_file = count
-            services.counts[_HOT] += count
+            services.counts[self.hot_place] += count
             services.counts[file.store.bytes_place] += count
             return True
         self._file = file
@@ -182,7 +184,7 @@ class Transfer:
         self._taken = self.from_file = self._acked = 0
         self.first_byte = 0.0
         self._verified_to = -1
-        self._sent(taken, count, _HOT)
+        self._sent(taken, count, is_cold=False)
         return False
 
     def _load_segment(self) -> None:
@@ -226,7 +228,7 @@ class Transfer:
         except OSError as error:
             self._break_off(error)
         else:
-            self._sent(taken, count, _HOT)
+            self._sent(taken, count, is_cold=False)
 
     def _is_verified(self, file: OpenFile) -> bool:
         """Before the last step of a range: was the file overwritten since the response began?
@@ -263,7 +265,7 @@ class Transfer:
             position, position + count, self._services.catalogue.tick
         )
 
-    def _sent(self, taken: int, count: int, place: int) -> None:
+    def _sent(self, taken: int, count: int, *, is_cold: bool) -> None:
         """The socket took `taken` bytes of the head and of `count` bytes of the file."""
         self._taken += taken
         if not self.first_byte:
@@ -278,10 +280,10 @@ class Transfer:
         elif not taken:
             self._end(CloseReason.SHORT_BODY)
             return
-        self._services.counts[place] += taken
+        self._services.counts[self.cold_place if is_cold else self.hot_place] += taken
         if self._file is not None:
             self._services.counts[self._file.store.bytes_place] += taken
-        if place == _HOT and not self._corked and self._position + taken < self._stop:
+        if not is_cold and not self._corked and self._position + taken < self._stop:
             self._set_cork(corked=True)
         self._moved(taken, count)
 
@@ -433,7 +435,7 @@ class Transfer:
             self._sock.close()
         elif isinstance(outcome, int):
             self._begin_window()  # the disk's time is not the client's slowness
-            self._sent(outcome, count, _COLD)
+            self._sent(outcome, count, is_cold=True)
         elif isinstance(outcome, BlockingIOError):
             self._wait_until_writable()
         elif isinstance(outcome, OSError):

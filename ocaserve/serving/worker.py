@@ -17,7 +17,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ocaserve.ledger.networks import Networks
@@ -42,16 +42,19 @@ from ocaserve.serving.counters import (
     Gauge,
 )
 from ocaserve.serving.deadlines import DeadlineWheel
+from ocaserve.serving.handshake import Handshakes
 from ocaserve.serving.histograms import Histogram, observe
 from ocaserve.serving.listener import Acceptor
 from ocaserve.serving.readiness import system_readiness
 from ocaserve.serving.sending import system_sender
-from ocaserve.serving.services import Clock, Duty, Services, entry_formatter
+from ocaserve.serving.services import Client, Clock, Duty, Services, entry_formatter
 from ocaserve.serving.speedtest import open_speedtest
 from ocaserve.serving.telling import Teller
+from ocaserve.serving.tls_contexts import TlsHeritage
 from ocaserve.settings import Settings
 from ocaserve.settings.ledger import LedgerSettings
 from ocaserve.signing import policy_of
+from ocaserve.sockets import tls_positions
 
 _log = logging.getLogger(__name__)
 
@@ -71,11 +74,18 @@ def run_worker(
     slot: CounterSlot,
     channel: socket.socket,
     name: str,
+    heritage: TlsHeritage | None = None,
 ) -> int:
-    """Serve until told to drain; returns the exit status. `slot` is this worker's alone."""
+    """Serve until told to drain; returns the exit status. `slot` is this worker's alone.
+
+    heritage: what all workers share for TLS, made before the fork; needed if they listen for it.
+    """
     loop = _new_loop(settings.serve.loop)
     try:
         worker = Worker(settings, listeners, slot, channel, name, loop)
+        if settings.tls.listen:
+            assert heritage is not None, "TLS needs what the supervisor has prepared"
+            worker.offer_tls(settings, listeners, heritage)
     except OSError as error:
         _log.error("%s cannot start: %s", name, error)
         return 1
@@ -125,7 +135,9 @@ class Worker:
         self._limits = limits
         self._counts = slot.values
         self._channel = channel
-        self._connections: set[Connection] = set()
+        self._connections: set[Client] = set()
+        self._handshakes: Handshakes | None = None
+        self._tls_places: frozenset[int] = frozenset()
         self._per_address: Counter[bytes] = Counter()
         self._ticks = 0
         self._tick_due = 0.0
@@ -172,6 +184,13 @@ class Worker:
         if slot.ledger is not None:
             life = f"{name.replace(' ', '-')}-{os.getpid()}-{time.time_ns():x}"
             self._teller = Teller(loop, self._services.tallies, spool_folder(slot.ledger), life)
+
+    def offer_tls(
+        self, settings: Settings, listeners: Sequence[socket.socket], heritage: TlsHeritage
+    ) -> None:
+        """Speak TLS on those of the listeners that are for it. Raises OSError."""
+        self._handshakes = Handshakes(self._services, settings.tls, heritage, self._succeed)
+        self._tls_places = tls_positions(listeners, settings.serve)
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -268,6 +287,8 @@ class Worker:
         services.clock.update(time.time())
         services.wheel.sweep(time.monotonic())
         services.catalogue.tick_once()
+        if self._handshakes is not None:
+            self._handshakes.tick_once()
         self._ticks += 1
         self._show_gauges(lag)
         if self._ticks % _TICKS_PER_BEAT == 0:
@@ -275,7 +296,7 @@ class Worker:
             if services.log is not None:
                 services.log.flush()
             if self._teller is not None:
-                self._teller.tell(self._connections)
+                self._teller.tell(self._answered_clients())
 
     def _show_gauges(self, lag: float) -> None:
         counts = self._counts
@@ -287,7 +308,7 @@ class Worker:
         counts[GAUGE_PLACES[Gauge.LOOP_LAG_US]] = lag_us
         observe(counts, HISTOGRAM_PLACES[Histogram.LOOP_LAG_US], lag_us)
         counts[GAUGE_PLACES[Gauge.RESPONDING]] = sum(
-            connection.state is State.SENDING for connection in self._connections
+            connection.state is State.SENDING for connection in self._answered_clients()
         )
         log = self._services.log
         if log is not None:
@@ -297,34 +318,54 @@ class Worker:
 
     # -- connections -----------------------------------------------------------------------------
 
-    def _admit(self, sock: socket.socket, address: bytes) -> None:
+    def _answered_clients(self) -> Iterator[Connection]:
+        """Those who may ask for something: all but the handshakes."""
+        return (client for client in self._connections if isinstance(client, Connection))
+
+    def _admit(self, sock: socket.socket, address: bytes, place: int) -> None:
         counts = self._counts
         counts[Count.ACCEPTED] += 1
         limits = self._limits
+        is_tls = place in self._tls_places
         if len(self._connections) >= limits.connections:
-            self._turn_away(sock, CloseReason.OVERLOAD)
+            self._turn_away(sock, CloseReason.OVERLOAD, is_tls=is_tls)
             return
         if 0 < limits.connections_per_address <= self._per_address[address]:
-            self._turn_away(sock, CloseReason.ADDRESS_LIMIT)
+            self._turn_away(sock, CloseReason.ADDRESS_LIMIT, is_tls=is_tls)
             return
+        client: Client | None
+        if is_tls:
+            assert self._handshakes is not None
+            client = self._handshakes.begin(sock, address)
+            if client is None:
+                return
+        else:
+            client = Connection(self._services, sock, address)
         self._per_address[address] += 1
-        self._connections.add(Connection(self._services, sock, address))
+        self._connections.add(client)
         counts[GAUGE_PLACES[Gauge.CONNECTIONS]] = len(self._connections)
 
-    def _turn_away(self, sock: socket.socket, reason: CloseReason) -> None:
+    def _succeed(self, handshake: Client, connection: Connection) -> None:
+        """The handshake is over, and the connection has its place."""
+        self._connections.remove(handshake)
+        self._connections.add(connection)
+
+    def _turn_away(self, sock: socket.socket, reason: CloseReason, *, is_tls: bool) -> None:
+        """Say 503 and close; before a handshake there is nothing that a client would understand."""
         self._counts[CLOSE_PLACES[reason]] += 1
         services = self._services
         plan = plan_refusal(
             503, services.policy, services.clock.http_date, request=None, close=True
         )
         try:
-            sock.send(plan.head)
+            if not is_tls:
+                sock.send(plan.head)
         except OSError:  # it has gone already; it would have been sent away in any case
             pass
         finally:
             sock.close()
 
-    def _connection_closed(self, connection: Connection) -> None:
+    def _connection_closed(self, connection: Client) -> None:
         self._connections.discard(connection)
         address = connection.address
         self._per_address[address] -= 1

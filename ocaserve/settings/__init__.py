@@ -3,7 +3,7 @@
 A configuration file is TOML and strict: an unknown key is an error, and all errors of a file are
 told at once. Without a file, a directory is enough: everything else has a default.
 
-A module for each table (`serve`, `appliance`), put together in `model`; `loading` reads them,
+A module for each table (`serve`, `tls`, ...), put together in `model`; `loading` reads them,
 `contradictions` finds what single values do not show, `manual` writes the reference.
 """
 
@@ -15,9 +15,11 @@ from ocaserve.settings.manual import describe_settings
 from ocaserve.settings.model import Settings
 from ocaserve.settings.serve import Limits, Serve
 from ocaserve.settings.signing import Signing
+from ocaserve.settings.tls import Certificate, Tls
 
 __all__ = [
     "Appliance",
+    "Certificate",
     "Control",
     "Drain",
     "Limits",
@@ -25,6 +27,7 @@ __all__ = [
     "Settings",
     "Signing",
     "StoreSettings",
+    "Tls",
     "Tokens",
     "describe_settings",
     "load_settings",

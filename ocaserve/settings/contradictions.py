@@ -10,18 +10,25 @@ from pathlib import Path
 
 from ocaserve.addresses import parse_address
 from ocaserve.errors import SettingsError
+from ocaserve.kernel_tls import why_not
 from ocaserve.settings.bgp import find_bgp_faults
 from ocaserve.settings.control import Control, read_tokens
 from ocaserve.settings.model import Settings
 from ocaserve.settings.report import find_report_faults
 from ocaserve.settings.signing import find_signing_faults
+from ocaserve.settings.tls import Tls
 
 
 def find_contradictions(settings: Settings) -> Iterator[str]:
     """A line for each fault, naming key, value and what is allowed."""
-    listen = {"serve": settings.serve.listen, "control": settings.control.listen}
+    listen = {
+        "serve": settings.serve.listen,
+        "tls": settings.tls.listen,
+        "control": settings.control.listen,
+    }
     yield from _find_listen_faults(listen)
     yield from _find_control_faults(settings.control)
+    yield from _find_tls_faults(settings.tls)
     yield from _find_store_faults([Path(store.path) for store in settings.store])
     yield from find_signing_faults(settings.signing)
     yield from find_bgp_faults(settings.bgp)
@@ -96,6 +103,27 @@ def _find_certificate_faults(control: Control) -> Iterator[str]:
 def _refuse_password() -> str:
     """Without this, OpenSSL asks the terminal."""
     raise ValueError("the key needs a password")
+
+
+def _find_tls_faults(tls: Tls) -> Iterator[str]:
+    if not tls.listen:
+        return
+    # Needed by few, and slow to import: not before somebody wants TLS.
+    from ocaserve.certificates import find_pair_faults, is_cipher_list
+
+    for place, given in enumerate(tls.listen):
+        if given.startswith("unix:"):
+            yield f"tls.listen[{place}] = {given!r}: must be a TCP address"
+    obstacle = why_not() if tls.ktls == "require" else None
+    if obstacle is not None:
+        yield f"tls.ktls = 'require': TLS in the kernel {obstacle}"
+    if not is_cipher_list(tls.ciphers):
+        yield f"tls.ciphers = {tls.ciphers!r}: must be cipher names as OpenSSL writes them"
+    if not tls.certificates:
+        yield "tls.certificates: missing; must be a list of tables, one for each certificate"
+    for place, pair in enumerate(tls.certificates):
+        for fault in find_pair_faults(pair):
+            yield f"tls.certificates[{place}].{fault}"
 
 
 def _find_store_faults(paths: Sequence[Path]) -> Iterator[str]:

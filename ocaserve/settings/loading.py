@@ -17,6 +17,7 @@ from ocaserve.settings.bgp import resolve_bgp_paths
 from ocaserve.settings.contradictions import find_contradictions
 from ocaserve.settings.model import File, Settings
 from ocaserve.settings.signing import read_keys
+from ocaserve.settings.tls import Certificate
 
 
 def load_settings(file: str) -> Settings:
@@ -109,7 +110,12 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     report = settings.report
     if report.token_file:
         report = msgspec.structs.replace(report, token_file=str(folder / report.token_file))
+    certificates = [
+        Certificate(cert=str(folder / pair.cert), key=str(folder / pair.key))
+        for pair in settings.tls.certificates
+    ]
+    tls = msgspec.structs.replace(settings.tls, certificates=certificates)
     return msgspec.structs.replace(
         settings, store=stores, serve=serve, signing=signing, control=control, bgp=bgp,
-        ledger=ledger, appliance=appliance, report=report,
+        ledger=ledger, appliance=appliance, report=report, tls=tls,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from ocaserve.settings.ledger import LedgerSettings
 from ocaserve.settings.report import Report
 from ocaserve.settings.serve import Limits, Serve
 from ocaserve.settings.signing import Signing
+from ocaserve.settings.tls import Certificate, Tls
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[appliance]", Appliance),
@@ -27,6 +28,8 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[[bgp.neighbor]]", NeighborSettings),
     ("[drain]", Drain),
     ("[report]", Report),
+    ("[tls]", Tls),
+    ("[[tls.certificates]]", Certificate),
     ("[[store]]", StoreSettings),
     ("[signing]", Signing),
 )

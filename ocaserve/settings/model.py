@@ -16,6 +16,7 @@ from ocaserve.settings.ledger import LedgerSettings
 from ocaserve.settings.report import Report
 from ocaserve.settings.serve import Serve
 from ocaserve.settings.signing import Signing
+from ocaserve.settings.tls import Tls
 
 
 class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -30,6 +31,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     bgp: Bgp = msgspec.field(default_factory=Bgp)
     drain: Drain = msgspec.field(default_factory=Drain)
     report: Report = msgspec.field(default_factory=Report)
+    tls: Tls = msgspec.field(default_factory=Tls)
     store: list[StoreSettings]
 
 

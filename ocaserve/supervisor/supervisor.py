@@ -188,7 +188,9 @@ class Supervisor:
         passed = take_passed(os.environ)
         settings = self._settings
         self._lent = passed.lent
-        self._listeners = open_listeners(settings.serve, settings.worker_count, passed.listeners)
+        self._listeners = open_listeners(
+            settings.serve, settings.worker_count, passed.listeners, settings.tls.listen
+        )
         self._service_listeners = self._open_for_services(
             settings, self._listeners, passed.listeners
         )
@@ -431,7 +433,11 @@ class Supervisor:
     def _describe(self) -> str:
         count = self._settings.worker_count
         stores = ", ".join(store.path for store in self._settings.store)
-        addresses = ", ".join(address.url for address in self._listeners)
+        plain = len(self._settings.serve.listen)
+        addresses = ", ".join(
+            address.url if place < plain else f"https://{address}"
+            for place, address in enumerate(self._listeners)
+        )
         return f"serving {stores} on {addresses} ({count} worker{'s' * (count > 1)})"
 
     def _stop(self) -> None:
@@ -495,7 +501,9 @@ class Supervisor:
         """The listeners for other settings, as many of those that are open as fit."""
         services = _joined(self._service_listeners.values())
         present = {a: sockets for a, sockets in self._open.items() if a not in services}
-        listeners = open_listeners(settings.serve, settings.worker_count, present)
+        listeners = open_listeners(
+            settings.serve, settings.worker_count, present, settings.tls.listen
+        )
         return listeners, self._open_for_services(settings, listeners, self._open)
 
     def _end_reload_with(self, outcome: str, faults: Sequence[str] = ()) -> None:

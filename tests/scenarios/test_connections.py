@@ -157,6 +157,19 @@ def test_requests_per_connection(serve: Serve, store: Path) -> None:
         eventually(lambda: running.counters()["close_request_limit"] == 1, "the end is counted")
 
 
+@pytest.mark.parametrize("minor", [0, 1])
+def test_a_last_response_is_counted_once(serve: Serve, store: Path, minor: int) -> None:
+    """The response after which the connection ends is one response, in counters and log."""
+    with serve(store, toml='[serve]\naccess_log = "-"\n', workers=1) as running:
+        fields = [("Connection", "close")]
+        for _ in range(3):
+            fetch(running.address, request("/movie.mp4", fields, minor=minor))
+        eventually(lambda: running.counters()["close_asked"] == 3, "all are closed")
+        assert running.counters()["responses_2xx"] == 3
+        eventually(lambda: running.log.read_text().count("GET /movie.mp4") >= 3, "they are logged")
+        assert running.log.read_text().count("GET /movie.mp4") == 3
+
+
 @pytest.mark.parametrize(
     ("limit", "counter"),
     [("connections", "close_overload"), ("connections_per_address", "close_address_limit")],

@@ -33,7 +33,7 @@ class Admitted:
         self.errors = 0
         self.changed = asyncio.Event()
 
-    def admit(self, sock: socket.socket, address: bytes) -> None:
+    def admit(self, sock: socket.socket, address: bytes, _place: int) -> None:
         assert address == b"127.0.0.1"
         assert sock.getblocking() is False
         self.sockets.append(sock)
@@ -135,5 +135,5 @@ async def test_unknown_error_is_not_swallowed(listeners: list[socket.socket]) ->
     admitted = Admitted()
     acceptor = Acceptor(asyncio.get_running_loop(), [], admitted.admit, admitted.count_error)
     with pytest.raises(OSError, match="Bad file"):
-        acceptor._on_readable(Broken())  # type: ignore[arg-type]
+        acceptor._on_readable(Broken(), 0)  # type: ignore[arg-type]
     assert admitted.errors == 1

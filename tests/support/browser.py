@@ -17,7 +17,7 @@ _SCRIPT_MS = 60_000
 class Browser:
     """One window. Its methods raise RuntimeError with what the browser says."""
 
-    def __init__(self, port: int, profile: Path) -> None:
+    def __init__(self, port: int, profile: Path, *, any_certificate: bool) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port)
         options = {
             "args": [
@@ -31,6 +31,7 @@ class Browser:
         }
         wanted = {
             "browserName": "chrome",
+            "acceptInsecureCerts": any_certificate,
             "goog:chromeOptions": options,
             "timeouts": {"script": _SCRIPT_MS},
         }
@@ -59,13 +60,18 @@ class Browser:
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Browser]:
-    """A browser with a fresh profile in a folder; ended at the end."""
+def browser(profile: Path, *, any_certificate: bool = False) -> Iterator[Browser]:
+    """A browser with a fresh profile in a folder; ended at the end.
+
+    any_certificate: it is to take one that nobody has signed.
+    """
     driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
     try:
         started = next(line for line in driver.stdout if _STARTED in line)
-        window = Browser(int(started.split(_STARTED)[1].strip(" .\n")), profile)
+        window = Browser(
+            int(started.split(_STARTED)[1].strip(" .\n")), profile, any_certificate=any_certificate
+        )
         try:
             window.open("about:blank")  # the page it starts with takes no scripts from outside
             yield window

@@ -51,10 +51,12 @@ class Daemon:
         workers: int = 2,
         arguments: Sequence[str] = (),
         environment: dict[str, str] | None = None,
+        module: str = "ocaserve",
     ) -> Iterator[Daemon]:
         """Serve the folders on a free port until the block ends.
 
         toml: settings beside the stores; tables of [[store]] are made from `folders`.
+        module: what is run in place of the program itself.
         """
         with tempfile.TemporaryDirectory(prefix="ocaserve-test-") as scratch:
             config = Path(scratch, "ocaserve.toml")
@@ -66,7 +68,7 @@ class Daemon:
                 command += ["--listen", "127.0.0.1:0"]
             if "control" not in tables and "--control" not in arguments:
                 command += ["--control", f"unix:{scratch}/control"]
-            daemon = cls.start(command, Path(scratch, "log"), environment)
+            daemon = cls.start(command, Path(scratch, "log"), environment, module)
             try:
                 yield daemon
             finally:
@@ -74,13 +76,17 @@ class Daemon:
 
     @classmethod
     def start(
-        cls, command: Sequence[str], log: Path, environment: dict[str, str] | None = None
+        cls,
+        command: Sequence[str],
+        log: Path,
+        environment: dict[str, str] | None = None,
+        module: str = "ocaserve",
     ) -> Daemon:
         """Start with these words behind `ocaserve` and wait until all workers serve."""
         pipe_in, pipe_out = os.pipe()
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ocaserve", *command, "--ready-fd", str(pipe_out)],
+                [sys.executable, "-m", module, *command, "--ready-fd", str(pipe_out)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

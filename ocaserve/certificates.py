@@ -1,0 +1,111 @@
+"""Certificates and their keys as files: for whom, until when, and what is wrong with them.
+
+A private key is read by OpenSSL alone; nothing here has its text in hand, so none can be logged.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from ocaserve.settings.tls import Certificate
+
+_MISMATCH = "KEY_VALUES_MISMATCH"  # SSLError.reason: the key is another certificate's
+
+
+class Leaf(NamedTuple):
+    """What a certificate says. `names` are DNS names in lower case, some with a `*.` in front."""
+
+    names: frozenset[str]
+    not_before: datetime
+    not_after: datetime
+
+    def fault_at(self, now: datetime) -> str | None:
+        """Why clients refuse it at this time, if they do."""
+        if now < self.not_before:
+            return f"not valid before {self.not_before:%Y-%m-%d %H:%M} UTC"
+        if now > self.not_after:
+            return f"expired on {self.not_after:%Y-%m-%d %H:%M} UTC"
+        return None
+
+
+def read_leaf(file: str) -> Leaf:
+    """The first certificate of a PEM file. Raises OSError, or ValueError if it holds none."""
+    certificate = x509.load_pem_x509_certificate(Path(file).read_bytes())
+    return Leaf(
+        frozenset(name.lower() for name in _names(certificate)),
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+    )
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    """The alternative names; the common name where there are none (RFC 6125 section 6.4.4)."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return [str(name.value) for name in common]
+    return found.value.get_values_for_type(x509.DNSName)
+
+
+def load_pair(context: ssl.SSLContext, pair: Certificate) -> None:
+    """Have the context use a certificate. Raises OSError or ssl.SSLError (which is one)."""
+    context.load_cert_chain(pair.cert, pair.key, password="")
+
+
+def find_pair_faults(pair: Certificate) -> Iterator[str]:
+    """What makes a certificate unusable: a line for each, which begins with the key at fault."""
+    for key, file in (("cert", pair.cert), ("key", pair.key)):
+        try:
+            Path(file).open("rb").close()
+        except OSError as error:
+            yield f"{key} = {file!r}: {error.strerror}; must be a file that can be read"
+            return
+    try:
+        read_leaf(pair.cert)
+    except ValueError:
+        yield f"cert = {pair.cert!r}: holds no certificate; must be PEM"
+        return
+    try:
+        load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair)
+    except ssl.SSLError as error:
+        yield f"key = {pair.key!r}: {describe_load_error(error, pair)}"
+
+
+def describe_load_error(error: ssl.SSLError, pair: Certificate) -> str:
+    """Why OpenSSL does not take the pair. Its own words can't hold any of the key."""
+    if error.reason == _MISMATCH:
+        return f"belongs to another certificate than {pair.cert!r}; must be its private key"
+    reason = (error.reason or "not understood").replace("_", " ").lower()
+    return f"{reason}; must be a private key in PEM, without a passphrase"
+
+
+def find_untimely(pairs: Sequence[Certificate], now: datetime | None = None) -> list[str]:
+    """A line for each certificate that clients refuse now, because of its time.
+
+    The pairs are without other faults. It is no reason not to start: a server that is down serves
+    nobody, one with an expired certificate serves those who do not look.
+    """
+    now = now or datetime.now(UTC)
+    faults = [(place, pair, read_leaf(pair.cert).fault_at(now)) for place, pair in enumerate(pairs)]
+    return [
+        f"tls.certificates[{place}].cert = {pair.cert!r}: {fault}"
+        for place, pair, fault in faults
+        if fault is not None
+    ]
+
+
+def is_cipher_list(ciphers: str) -> bool:
+    """Whether OpenSSL finds any cipher in it."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(ciphers)
+    except ssl.SSLError:
+        return False
+    return True

@@ -1,0 +1,136 @@
+"""What is tried inside of the virtual machine; `ktls: all good` comes last."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import ssl
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ocaserve.kernel_tls import why_not
+from tests.support.certificates import Pair, make_pair
+from tests.support.daemon import Daemon
+from tests.support.system_calls import traced
+from tests.support.tls_wire import TlsWire, client_context
+from tests.support.wire import Address, Wire
+
+SIZE = 3 << 20
+MARK = b"this must never be on the wire. "
+_ETH_P_ALL = 3
+_V12, _V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+
+
+@contextmanager
+def capture() -> Iterator[bytearray]:
+    """All that goes over the loopback interface; filled while the block runs."""
+    seen = bytearray()
+    over = threading.Event()
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
+        sock.bind(("lo", 0))
+        sock.settimeout(0.5)
+
+        def listen() -> None:
+            while True:
+                try:
+                    seen.extend(sock.recv(1 << 17))
+                except TimeoutError:
+                    if over.is_set():
+                        return
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        try:
+            yield seen
+        finally:
+            over.set()
+            listener.join()
+
+
+def show(what: str, good: object) -> None:
+    print(f"ktls: {'good' if good else 'BAD '}  {what}", flush=True)
+    if not good:
+        sys.exit(1)
+
+
+def address_of(running: Daemon) -> Address:
+    host, _, port = running.addresses[-1].rpartition(":")
+    return host, int(port)
+
+
+def context_for(version: ssl.TLSVersion, cipher: str) -> ssl.SSLContext:
+    context = client_context(version)
+    if version is _V12:
+        context.set_ciphers(cipher)
+    return context
+
+
+def try_cipher(
+    running: Daemon, body: bytes, version: ssl.TLSVersion, cipher: str, *, in_kernel: bool
+) -> None:
+    before = running.counters()
+    with capture() as wire_bytes, TlsWire(address_of(running), context_for(version, cipher)) as w:
+        used = w.tls.cipher()
+        assert used is not None
+        whole = w.get("/movie.bin").body
+        part = w.get("/movie.bin", [("Range", "bytes=1000-1500000")]).body
+        small = w.get("/missing").status
+    now = running.counters()
+    name = f"{used[1]} {used[0]}"
+    show(f"{name}: content equal", whole == body and part == body[1000:1_500_001])
+    show(f"{name}: 404 on the same connection", small == 404)
+    moved = {key: now[key] - before[key] for key in ("bytes_ktls", "bytes_copied")}
+    by_kernel, by_copy = moved["bytes_ktls"], moved["bytes_copied"]
+    count = len(whole) + len(part)
+    show(f"{name}: {moved}", (by_kernel if in_kernel else by_copy) >= count)
+    show(f"{name}: {len(wire_bytes):,} bytes captured, no plaintext",
+         len(wire_bytes) > count and MARK[:16] not in wire_bytes)  # fmt: skip
+
+
+def try_sendfile(running: Daemon, folder: Path) -> None:
+    watched = traced(running.workers(), ["sendfile"], folder)
+    with watched as calls, TlsWire(address_of(running)) as wire:
+        wire.get("/movie.bin")
+    sent = sum(call.result for call in calls if call.result > 0)
+    show(f"sendfile on the TLS socket: {sent:,} bytes in {len(calls)} calls", sent == SIZE)
+
+
+def try_all(store: Path, pair: Pair, folder: Path, body: bytes) -> None:
+    toml = (
+        '[serve]\nlisten = ["127.0.0.1:0"]\nsmall_object_bytes = 0\n'
+        f'[tls]\nlisten = ["127.0.0.1:0"]\nktls = "require"\ncertificates = [{pair.toml}]\n'
+    )
+    with Daemon.serving(store, toml=toml, workers=1) as running:
+        with capture() as seen, Wire(running.address) as plain:
+            plain.get("/movie.bin")
+        show("the capture sees plaintext where there is some", MARK[:16] in seen)
+        try_cipher(running, body, _V13, "", in_kernel=True)
+        try_cipher(running, body, _V12, "ECDHE-ECDSA-AES256-GCM-SHA384", in_kernel=True)
+        try_cipher(running, body, _V12, "ECDHE-ECDSA-AES128-GCM-SHA256", in_kernel=True)
+        try_cipher(running, body, _V12, "ECDHE-ECDSA-CHACHA20-POLY1305", in_kernel=False)
+        try_sendfile(running, folder)
+
+
+def main() -> None:
+    print(f"ktls: Linux {platform.release()}, Python {platform.python_version()}, "
+          f"{ssl.OPENSSL_VERSION}", flush=True)  # fmt: skip
+    show(f"the kernel can do TLS ({why_not()})", why_not() is None)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = folder / "store"
+        store.mkdir()
+        body = (MARK * (SIZE // len(MARK)))[:SIZE]
+        (store / "movie.bin").write_bytes(body)
+        os.chdir(Path(__file__).parents[2])
+        try_all(store, make_pair(folder, "a", "origin.example"), folder, body)
+    print("ktls: all good", flush=True)
+
+
+if __name__ == "__main__":
+    main()
