@@ -72,7 +72,6 @@ def test_panels_do_not_overlap() -> None:
 @pytest.mark.scenario
 def test_metrics_are_there(tmp_path: Path) -> None:
     """What rules and dashboard name is what a running appliance shows."""
-    pytest.importorskip("ocaserve.control.metrics")
     control = tmp_path / "control"
     with Daemon.serving(tmp_path, toml=f'[control]\nlisten = ["unix:{control}"]\n') as daemon:
         assert daemon.pid
