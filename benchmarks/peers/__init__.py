@@ -12,16 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
-from ocaserve.settings import Settings
-
 _HERE = Path(__file__).parent
 _CONTROL_PLACE = 9
-
-_CONTROL_TABLE = """
-[control]
-listen = ["127.0.0.1:$control_port"]
-"""
-"""For an ocaserve with a control process, which then runs, and is counted, as in real life."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +40,6 @@ class Peer:
         if self.template is None:
             return None
         text = (_HERE / f"{self.template}.template").read_text()
-        if self.has_control:
-            text += _CONTROL_TABLE
         return Template(text).substitute(values, **self.fixed)
 
     def arguments(self, values: Mapping[str, str]) -> list[str]:
@@ -67,7 +57,7 @@ PEERS: Mapping[str, Peer] = {
             ("$python", "-m", "ocaserve", "serve", "-c", "$folder/ocaserve.toml"),
             template="ocaserve.toml",
             modules=("ocaserve", "uvloop"),
-            has_control="control" in Settings.__struct_fields__,
+            has_control=True,
         ),
         Peer(
             "nginx", "nginx, sendfile", 1, _NGINX,

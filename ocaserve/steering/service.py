@@ -77,7 +77,10 @@ class RouteService:
         self.vrps: VrpTable | None = None
         self.vrps_fault = ""
         self.last_contact: float | None = None  # of the control plane, seconds since 1970
-        self.values: dict[str, Any] = {}
+        self.values: dict[str, Any] = {
+            "peers": peers_section(self.sessions, self.expected),
+            "totals": totals_section(self.sessions),
+        }
         self._seen_version = 0
         self._as_of = time.time()
         self._news: asyncio.Future[None] | None = None

@@ -153,6 +153,11 @@ def read_from_disk(running: Daemon, path: Path, data: bytes) -> None:
     assert fetch(running.address, request(f"/{path.name}")).body == data
 
 
+def have_gone(path: Path) -> bool:
+    """Nearly all: what a socket of the kernel still holds cannot go, and may be a large folio."""
+    return resident_bytes(path) <= COLD_BYTES // 4
+
+
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize(
     ("policy", "stays"),
@@ -164,11 +169,11 @@ def test_pages_read_from_disk(serve: Serve, tmp_path: Path, policy: str, stays: 
     once = write_object(tmp_path, "cold1.mp4", COLD[1])
     with serve(tmp_path, workers=1, toml=f'[serve]\ncold_pages = "{policy}"\n') as running:
         read_from_disk(running, twice, COLD[0])
-        eventually(lambda: resident_bytes(twice) == 0, "the first read's pages go", timeout_s=40)
+        eventually(lambda: have_gone(twice), "the first read's pages go", timeout_s=40)
         read_from_disk(running, twice, COLD[0])
         read_from_disk(running, once, COLD[1])
-        eventually(lambda: resident_bytes(once) == 0, "the later read's pages go", timeout_s=40)
+        eventually(lambda: have_gone(once), "the later read's pages go", timeout_s=40)
         if stays:  # not to the last page: the machine may need some for others
             assert resident_bytes(twice) > COLD_BYTES * 3 // 4
         else:
-            eventually(lambda: resident_bytes(twice) == 0, "the pages never stay", timeout_s=40)
+            eventually(lambda: have_gone(twice), "the pages never stay", timeout_s=40)
