@@ -199,6 +199,8 @@ def _section(title: str, matches: Sequence[dict[str, Any]]) -> Iterable[str]:
 
 
 def _peers_lines(found: dict[str, Any]) -> Iterable[str]:
+    if not found["peers"]:
+        yield "no peers: [bgp] has no neighbors"
     for peer in found["peers"]:
         as_number = f" AS{peer['as']}" if "as" in peer else ""
         reason = f" ({peer['reason']})" if peer.get("reason") else ""
