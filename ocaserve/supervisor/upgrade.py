@@ -52,8 +52,7 @@ class Upgrade:
         self._pipe, ready = os.pipe()
         try:
             self._process = process = subprocess.Popen(  # noqa: S603 - our own command line
-                # -P: what lies in the working directory is no part of the program.
-                [sys.executable, "-P", "-m", "ocaserve", *new_arguments(self._arguments, ready)],
+                [sys.executable, "-m", "ocaserve", *new_arguments(self._arguments, ready)],
                 pass_fds=(*descriptors, ready),
                 env=new_environment(os.environ, variables),
             )
