@@ -8,6 +8,7 @@ from aiohttp import web
 
 from ocaserve.control import metrics, openapi
 from ocaserve.control.handlers import (
+    dashboard,
     health,
     inventory,
     ledger,
@@ -27,6 +28,7 @@ AREAS: tuple[Callable[[web.Application], None], ...] = (
     ledger.register,
     inventory.register,
     routes.register,
+    dashboard.register,
     metrics.register,
     openapi.register,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import subprocess
@@ -46,6 +47,14 @@ class Browser:
         """Run a script; returns what it gives to its last argument, a function."""
         asked = {"script": script, "args": list(arguments)}
         return self._ask("POST", f"{self._session}/execute/async", asked)
+
+    def resize(self, width: int, height: int) -> None:
+        """The size of the window, in CSS pixels."""
+        self._ask("POST", f"{self._session}/window/rect", {"width": width, "height": height})
+
+    def screenshot(self) -> bytes:
+        """What is seen, as a PNG."""
+        return base64.b64decode(self._ask("GET", f"{self._session}/screenshot", {}))
 
     def close(self) -> None:
         self._ask("DELETE", self._session, {})

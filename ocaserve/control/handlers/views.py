@@ -105,7 +105,11 @@ class LimitList(Struct, frozen=True, kw_only=True):
 
 
 async def list_workers(call: Call) -> WorkerList:
-    state = call.state
+    return describe_workers(call.state)
+
+
+def describe_workers(state: ControlState) -> WorkerList:
+    """The workers there are now, by place."""
     rows = sorted(state.appliance.workers, key=lambda worker: (worker.place, worker.started))
     return WorkerList(
         wanted=state.appliance.wanted,
@@ -137,7 +141,11 @@ async def list_services(call: Call) -> Services:
 
 
 async def list_stores(call: Call) -> Stores:
-    state = call.state
+    return describe_stores(call.state)
+
+
+def describe_stores(state: ControlState) -> Stores:
+    """The stores, and what was sent from each."""
     sent = state.counters.labelled("store_bytes")
     return Stores(
         stores=[
@@ -149,7 +157,12 @@ async def list_stores(call: Call) -> Stores:
 
 
 async def show_connections(call: Call) -> Connections:
-    totals = call.state.counters.totals()
+    return describe_connections(call.state)
+
+
+def describe_connections(state: ControlState) -> Connections:
+    """Those that are open, and why others ended."""
+    totals = state.counters.totals()
     return Connections(
         open=totals["connections"],
         responding=totals["responding"],

@@ -1,0 +1,103 @@
+"""The dashboard in a real browser: it shows, it acts, it comes back, and nothing breaks into it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.conftest import Serve
+from tests.support.browser import Browser, browser
+from tests.support.content import blob, write_object
+from tests.support.daemon import Daemon
+from tests.support.waiting import eventually
+from tests.support.wire import fetch, request
+
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(120)]
+
+TOKEN = "operate-" + "0123456789abcdef"
+TOML = f"""
+[appliance]
+id = "<b id='injected'>oca</b>"
+[health]
+rise_s = 3600
+[control]
+listen = ["127.0.0.1:0"]
+[control.tokens]
+operate = ["{TOKEN}"]
+"""
+
+TEXT = "const [id, done] = arguments; done(document.getElementById(id).textContent);"
+COUNT = "const [what, done] = arguments; done(document.querySelectorAll(what).length);"
+WIDTH = "const [done] = arguments; done(document.documentElement.scrollWidth - innerWidth);"
+CONFIRM = """
+const [token, done] = arguments;
+document.getElementById('duty').click();
+document.getElementById('token').value = token;
+document.getElementById('confirm').click();
+done(true);
+"""
+
+
+@pytest.fixture(scope="module")
+def daemon(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    store = tmp_path_factory.mktemp("dashboard")
+    write_object(store, "a.mp4", blob(1 << 20, seed=1))
+    with serve(store, toml=TOML) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def page(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as window:
+        window.open(f"http://{daemon.control_addresses[0]}/")
+        eventually(lambda: window.run(TEXT, "state") == "serving", "it shows the state")
+        yield window
+
+
+def test_figures_follow_the_load(daemon: Daemon, page: Browser) -> None:
+    """What was answered is shown within seconds."""
+    for _ in range(5):
+        fetch(daemon.address, request("/a.mp4"))
+    eventually(lambda: "2xx5" in page.run(TEXT, "answers"), "the answers are counted")
+    eventually(lambda: "127.0.0.0/24" in page.run(TEXT, "ledger"), "the client's network is shown")
+    assert "stores" in page.run(TEXT, "health")
+    assert page.run(TEXT, "serving") == "2 of 2"
+
+
+def test_what_is_told_is_text(page: Browser) -> None:
+    """A name that looks like markup is shown as it is written."""
+    assert page.run(TEXT, "name") == "<b id='injected'>oca</b>"
+    assert page.run(COUNT, "#injected") == 0
+
+
+def test_drain_and_enable(daemon: Daemon, page: Browser) -> None:
+    """The button asks, and does what it says; with a wrong token it says that it may not."""
+    page.run(CONFIRM, "wrong-" + TOKEN)
+    eventually(lambda: "Refused" in page.run(TEXT, "notice"), "the token is refused")
+    page.run(CONFIRM, TOKEN)
+    eventually(lambda: page.run(TEXT, "state").startswith("drain"), "it drains")
+    assert "from the dashboard" in page.run(TEXT, "state")
+    assert fetch(daemon.address, request("/healthz")).status == 503
+    page.run(CONFIRM, TOKEN)
+    eventually(lambda: page.run(TEXT, "state") == "serving", "it serves again")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_fits(page: Browser, tmp_path: Path, width: int) -> None:
+    """On a phone and on a screen, nothing lies beyond the right edge."""
+    page.resize(width, 900)
+    assert page.run(WIDTH) <= 0
+    assert page.screenshot().startswith(b"\x89PNG")
+
+
+def test_killed_control_process(daemon: Daemon, page: Browser) -> None:
+    """The page finds its successor by itself."""
+    before = daemon.control()
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: "does not answer" in page.run(TEXT, "notice"), "the page says so")
+    eventually(lambda: page.run(TEXT, "state") == "serving", "the page is back", timeout_s=30)
+    assert page.run(TEXT, "notice") == ""
