@@ -22,6 +22,8 @@ from ocaserve.protocol.planning import (
     ResponsePolicy,
     check_request,
     describe_representation,
+    is_healthz,
+    plan_healthz,
     plan_options,
     plan_refusal,
     plan_response,
@@ -539,3 +541,36 @@ def test_connection_is_as_it_is_said(asked: Request, size: int) -> None:
     answer = plan(asked, describe_representation(size, 0, b"video/mp4", POLICY))
     said = fields_of(answer).get(b"connection")
     assert answer.keep_alive is (said != b"close" if asked.minor else said == b"keep-alive")
+
+
+# -- the question of a load balancer -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "is_so"),
+    [
+        pytest.param(b"GET", b"/healthz", True, id="get"),
+        pytest.param(b"HEAD", b"/healthz", True, id="head"),
+        pytest.param(b"GET", b"/healthz?from=lb", True, id="query"),
+        pytest.param(b"OPTIONS", b"/healthz", False, id="options"),
+        pytest.param(b"GET", b"/healthz/", False, id="slash"),
+        pytest.param(b"GET", b"/healthz.mp4", False, id="object"),
+    ],
+)
+def test_what_asks_for_health(method: bytes, target: bytes, is_so: bool) -> None:
+    assert is_healthz(Request(method, target, 1, Fields(host=b"a"), None)) is is_so
+
+
+@pytest.mark.parametrize(("is_fit", "status"), [(True, 200), (False, 503)])
+def test_answer_about_health(is_fit: bool, status: int) -> None:
+    """The status is for the load balancer, the word for a person; no cache keeps either."""
+    answer = plan_healthz(request(), POLICY, DATE, b"draining", is_fit=is_fit)
+    assert answer.status == status
+    assert body_of(answer) == b"draining\n"
+    assert fields_of(answer)[b"cache-control"] == b"no-store"
+
+
+def test_head_about_health_has_no_body() -> None:
+    answer = plan_healthz(request(method=b"HEAD"), POLICY, DATE, b"serving", is_fit=True)
+    assert body_of(answer) == b""
+    assert fields_of(answer)[b"content-length"] == b"8"
