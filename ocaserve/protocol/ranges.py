@@ -60,8 +60,15 @@ def parse_range(value: bytes, size: int) -> tuple[ByteRange, ...] | Verdict:
         and first.isdigit()
         and last.isdigit()
         and len(first) <= _MAX_DIGITS >= len(last)
-    ):  # nearly every request: "bytes=a-b"
-        return _parse_simple(int(first), int(last) + 1, size)
+    ):  # nearly every request: "bytes=a-b"; calls, also of min, would take a fifth more
+        start, stop = int(first), int(last) + 1
+        if stop <= start:
+            return IGNORED  # section 14.1.1: such a range is invalid
+        if start >= size:
+            return UNSATISFIABLE
+        # tuple.__new__ makes the same value in a third of the time; it is made for every request.
+        stop = size if stop > size else stop  # noqa: FURB136 - a call, see above
+        return (tuple.__new__(ByteRange, (start, stop)),)
     if _SET.fullmatch(value) is None:
         return IGNORED
     return _parse_set(value, size)
@@ -74,15 +81,6 @@ def parse_part(value: bytes) -> ByteRange | None:
         return None
     first, last = _number(match[1]) or 0, _number(match[2]) or 0
     return ByteRange(first, last + 1) if first <= last else None
-
-
-def _parse_simple(start: int, stop: int, size: int) -> tuple[ByteRange, ...] | Verdict:
-    if stop <= start:
-        return IGNORED  # section 14.1.1: such a range is invalid
-    if start >= size:
-        return UNSATISFIABLE
-    # tuple.__new__ makes the same value in a third of the time; it is made for every request.
-    return (tuple.__new__(ByteRange, (start, min(size, stop))),)
 
 
 def _parse_set(value: bytes, size: int) -> tuple[ByteRange, ...] | Verdict:
