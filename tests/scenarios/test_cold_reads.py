@@ -146,10 +146,15 @@ def test_throttled_disk(serve: Serve, tmp_path: Path) -> None:
 # -- what stays in memory ------------------------------------------------------------------------
 
 
+def is_made_cold(path: Path) -> bool:
+    """Drop its pages; whether all went, which those in a socket's hands do not."""
+    make_cold(path)
+    return resident_bytes(path) == 0
+
+
 def read_from_disk(running: Daemon, path: Path, data: bytes) -> None:
     """Have the daemon send an object of which nothing is in memory."""
-    make_cold(path)
-    assert resident_bytes(path) == 0
+    eventually(lambda: is_made_cold(path), f"{path.name} is cold", timeout_s=40)
     assert fetch(running.address, request(f"/{path.name}")).body == data
 
 

@@ -201,7 +201,8 @@ def test_every_get_of_the_document(daemon: Daemon) -> None:
     document = call(control(daemon), "GET", "/v1/openapi.json").json
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            if method == "get" and "{" not in path and not path.startswith("/v1/report"):
+            is_endless = "text/event-stream" in str(operation["responses"])
+            if method == "get" and "{" not in path and not is_endless:
                 answer = call(control(daemon), "GET", path)
                 assert str(answer.status) in operation["responses"], path
                 media = answer.headers["Content-Type"].partition(";")[0]
