@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
@@ -15,9 +17,11 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from bgp.prefixes import Prefix, parse_prefix
+from ocaserve.control.handlers.health import describe_health
 from ocaserve.control.problems import Problem
 from ocaserve.control.routing import Call, Route, add_routes, run_in_background
 from ocaserve.control.state import STATE, ControlState
+from ocaserve.control.wellness import wellness_of
 from ocaserve.steering.changes import GoneError
 from ocaserve.steering.explain import explain_route, list_routes, look_up
 from ocaserve.steering.exports import render_coverage_zones, render_csv
@@ -28,10 +32,13 @@ from ocaserve.steering.reporter import Reporter, compress_pieces
 from ocaserve.steering.service import RouteService
 from ocaserve.steering.watching import RouteHealth, RouteMetrics
 
+_log = logging.getLogger(__name__)
+
 SERVICE = web.AppKey("ROUTE_SERVICE", RouteService)
 REPORTER = web.AppKey("REPORTER", Reporter)
 
 _PIECE_BYTES = 64 * 1024  # written at a time
+_CONTACT_S = 1.0  # between two looks at whether the control plane is lost
 _KEEP_ALIVE_S = 15.0  # between two signs of life of an event stream
 
 _Serial = Annotated[int, Meta(ge=0)]
@@ -384,7 +391,7 @@ def register(app: web.Application) -> None:
     """Offer routes and reports; hear the feeder and push, where the settings ask for it."""
     state = app[STATE]
     service = app[SERVICE] = RouteService(state.settings)
-    service.sections |= default_sections(state)
+    service.sections |= default_sections(app)
     add_routes(app, ROUTES)
     run_in_background(app, "routes", lambda _: service.run())
     if state.settings.bgp.neighbor:
@@ -393,12 +400,28 @@ def register(app: web.Application) -> None:
     if state.settings.report.push_url:
         reporter = app[REPORTER] = Reporter(service, state.settings.report)
         run_in_background(app, "reporter", _push)
+        run_in_background(app, "contact", _watch_contact)
     state.components.append(RouteHealth(service, reporter))
     state.registry.register(RouteMetrics(service, reporter))
 
 
 async def _push(app: web.Application) -> None:
     await app[REPORTER].run()
+
+
+async def _watch_contact(app: web.Application) -> None:
+    """Tell the operations when the control plane is lost: `drain.lost_contact` is about that."""
+    state, service, reporter = app[STATE], app[SERVICE], app[REPORTER]
+    began = time.time()
+    while True:
+        silence = time.time() - (service.last_contact or began)
+        is_lost = bool(reporter.failures) and silence > state.settings.report.lost_after_s
+        if is_lost and not state.lost_contact:
+            _log.warning("the control plane is lost: no report was taken: %s", reporter.fault)
+        elif state.lost_contact and not is_lost:
+            _log.warning("the control plane is back")
+        state.lost_contact = f"no report was taken: {reporter.fault}" if is_lost else ""
+        await asyncio.sleep(_CONTACT_S)
 
 
 async def _hear_feeder(app: web.Application) -> AsyncIterator[None]:
@@ -409,11 +432,21 @@ async def _hear_feeder(app: web.Application) -> AsyncIterator[None]:
     await feed.stop()
 
 
-def default_sections(state: ControlState) -> dict[str, Callable[[], Any]]:
-    """What a report says of the appliance besides its routes."""
+def default_sections(app: web.Application) -> dict[str, Callable[[], Any]]:
+    """What a report says of the appliance besides its routes.
+
+    Levels and no readings: those change each second, and each change is a new serial.
+    """
+    state = app[STATE]
 
     def health() -> dict[str, Any]:
-        return {"state": state.lifecycle, "takes_traffic": state.takes_traffic}
+        found = describe_health(wellness_of(app))
+        return {
+            "state": state.lifecycle,
+            "takes_traffic": state.takes_traffic,
+            "level": found.level,
+            "components": {each.name: each.level for each in found.components},
+        }
 
     def capacity() -> dict[str, Any]:
         return {"serving_workers": len(state.serving_workers())}
