@@ -17,11 +17,9 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from bgp.prefixes import Prefix, parse_prefix
-from ocaserve.control.handlers.health import describe_health
 from ocaserve.control.problems import Problem
 from ocaserve.control.routing import Call, Route, add_routes, run_in_background
 from ocaserve.control.state import STATE, ControlState
-from ocaserve.control.wellness import wellness_of
 from ocaserve.steering.changes import GoneError
 from ocaserve.steering.explain import explain_route, list_routes, look_up
 from ocaserve.steering.exports import render_coverage_zones, render_csv
@@ -391,7 +389,7 @@ def register(app: web.Application) -> None:
     """Offer routes and reports; hear the feeder and push, where the settings ask for it."""
     state = app[STATE]
     service = app[SERVICE] = RouteService(state.settings)
-    service.sections |= default_sections(app)
+    service.sections |= default_sections(state)
     add_routes(app, ROUTES)
     run_in_background(app, "routes", lambda _: service.run())
     if state.settings.bgp.neighbor:
@@ -432,21 +430,11 @@ async def _hear_feeder(app: web.Application) -> AsyncIterator[None]:
     await feed.stop()
 
 
-def default_sections(app: web.Application) -> dict[str, Callable[[], Any]]:
-    """What a report says of the appliance besides its routes.
-
-    Levels and no readings: those change each second, and each change is a new serial.
-    """
-    state = app[STATE]
+def default_sections(state: ControlState) -> dict[str, Callable[[], Any]]:
+    """What a report says of the appliance besides its routes."""
 
     def health() -> dict[str, Any]:
-        found = describe_health(wellness_of(app))
-        return {
-            "state": state.lifecycle,
-            "takes_traffic": state.takes_traffic,
-            "level": found.level,
-            "components": {each.name: each.level for each in found.components},
-        }
+        return {"state": state.lifecycle, "takes_traffic": state.takes_traffic}
 
     def capacity() -> dict[str, Any]:
         return {"serving_workers": len(state.serving_workers())}
