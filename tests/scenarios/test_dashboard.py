@@ -33,6 +33,33 @@ operate = ["{TOKEN}"]
 TEXT = "const [id, done] = arguments; done(document.getElementById(id).textContent);"
 COUNT = "const [what, done] = arguments; done(document.querySelectorAll(what).length);"
 WIDTH = "const [done] = arguments; done(document.documentElement.scrollWidth - innerWidth);"
+ENTER = "\ue007"  # in WebDriver
+OPEN = """
+const [done] = arguments;
+document.getElementById('duty').click();
+document.getElementById('token').value = '';
+document.getElementById('token').focus();
+done(true);
+"""
+QUESTION = """
+const [done] = arguments;
+const dialog = document.getElementById('dialog');
+done(dialog.open ? document.getElementById('question').textContent : '');
+"""
+# The stream is answered as on an address that others reach, to a page without a token.
+REFUSE_STREAM = """
+const [done] = arguments;
+const real = window.fetch;
+window.streams = 0;
+window.fetch = (what, how) => {
+  if (!String(what).endsWith('/events')) return real(what, how);
+  window.streams += 1;
+  return Promise.resolve(new Response('', {status: 401}));
+};
+done(true);
+"""
+STREAMS = "const [done] = arguments; done(window.streams);"
+CANCEL = "const [done] = arguments; document.getElementById('cancel').click(); done(true);"
 CONFIRM = """
 const [token, done] = arguments;
 document.getElementById('duty').click();
@@ -86,6 +113,15 @@ def test_drain_and_enable(daemon: Daemon, page: Browser) -> None:
     eventually(lambda: page.run(TEXT, "state") == "serving", "it serves again")
 
 
+def test_keyboard(daemon: Daemon, page: Browser) -> None:
+    """Enter after the token confirms what was asked."""
+    page.run(OPEN)
+    page.press(TOKEN + ENTER)
+    eventually(lambda: page.run(TEXT, "state").startswith("drain"), "it drains")
+    page.run(CONFIRM, TOKEN)
+    eventually(lambda: page.run(TEXT, "state") == "serving", "it serves again")
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_fits(page: Browser, tmp_path: Path, width: int) -> None:
     """On a phone and on a screen, nothing lies beyond the right edge."""
@@ -100,3 +136,19 @@ def test_killed_control_process(daemon: Daemon, page: Browser) -> None:
     eventually(lambda: "does not answer" in page.run(TEXT, "notice"), "the page says so")
     eventually(lambda: page.run(TEXT, "state") == "serving", "the page is back", timeout_s=30)
     eventually(lambda: page.run(TEXT, "notice") == "", "nothing is wrong any more")
+
+
+def test_one_question_at_a_time(daemon: Daemon, page: Browser) -> None:
+    """A question that comes up waits for the open one, and is asked once if it is declined."""
+    page.open(f"http://{daemon.control_addresses[0]}/")
+    eventually(lambda: page.run(TEXT, "state") == "serving", "it shows the state")
+    page.run(REFUSE_STREAM)
+    page.run(OPEN)
+    os.kill(daemon.control(), signal.SIGKILL)
+    eventually(lambda: page.run(STREAMS), "the stream is refused", timeout_s=30)
+    assert page.run(QUESTION) == "Drain this appliance?"
+    page.run(CANCEL)
+    eventually(lambda: "to look" in page.run(QUESTION), "the next question is asked")
+    page.run(CANCEL)
+    eventually(lambda: "without a token" in page.run(TEXT, "notice"), "the page gives in")
+    assert page.run(STREAMS) == 1

@@ -52,6 +52,12 @@ class Browser:
         """The size of the window, in CSS pixels."""
         self._ask("POST", f"{self._session}/window/rect", {"width": width, "height": height})
 
+    def press(self, keys: str) -> None:
+        """Type into what has the focus; special keys by their WebDriver code points."""
+        strokes = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        actions = [{"type": "key", "id": "keyboard", "actions": strokes}]
+        self._ask("POST", f"{self._session}/actions", {"actions": actions})
+
     def screenshot(self) -> bytes:
         """What is seen, as a PNG."""
         return base64.b64decode(self._ask("GET", f"{self._session}/screenshot", {}))

@@ -7,6 +7,7 @@ const RETRY_MS = 1000;
 const TOKEN = 'ocaserve-token';  // of this tab alone, gone when it closes
 const history = [];
 let status = null;
+let asking = null;  // the open question's answer to come
 
 const short = (value, units, step) => {
   let place = 0;
@@ -105,19 +106,19 @@ function tell(text) {
   $('notice').hidden = !text;
 }
 
+// Resolves to whether to go on, when the stream has ended.
 async function follow() {
   const answer = await fetch('/v1/dashboard/events', {headers: authorization(), cache: 'no-store'});
   if (answer.status === 401 || answer.status === 403) {
     sessionStorage.removeItem(TOKEN);
-    await ask('A token is needed to look', '', 'Look', false);
-    return;
+    return ask('A token is needed to look', '', 'Look', false);
   }
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';
   for (;;) {
     const {value, done} = await reader.read();
-    if (done) return;
+    if (done) return true;
     text += value;
     const events = text.split('\n\n');
     text = events.pop();
@@ -129,7 +130,10 @@ async function follow() {
 async function followForEver() {
   for (;;) {
     try {
-      await follow();
+      if (!await follow()) {
+        tell('Nothing is shown without a token. Load the page again to give one.');
+        return;
+      }
     } catch (error) {
       tell('The control process does not answer; trying again. Clients are not affected.');
       $('state').className = 'badge quiet';
@@ -138,8 +142,19 @@ async function followForEver() {
   }
 }
 
-// Ask; keeps the token. Resolves to whether it was confirmed.
-function ask(question, consequence, verb, hasReason) {
+// Ask, one question after the other: what is pressed must belong to what is read. Keeps the token.
+// Resolves to whether it was confirmed.
+async function ask(...words) {
+  while (asking) await asking;
+  asking = askNow(...words);
+  try {
+    return await asking;
+  } finally {
+    asking = null;
+  }
+}
+
+function askNow(question, consequence, verb, hasReason) {
   $('question').textContent = question;
   $('consequence').textContent = consequence;
   $('confirm').textContent = verb;
@@ -169,6 +184,7 @@ async function changeDuty() {
       method: 'POST', body: JSON.stringify(body),
       headers: {'Content-Type': 'application/json', ...authorization()},
     });
+    if (answer.status === 401) sessionStorage.removeItem(TOKEN);
     tell(answer.ok ? '' : `Refused: ${(await answer.json()).detail}`);
   } catch (error) {
     tell('The control process does not answer.');
@@ -178,11 +194,16 @@ async function changeDuty() {
 async function lookUp(event) {
   event.preventDefault();
   const query = new URLSearchParams({at: $('address').value.trim()});
-  const answer = await fetch(`/v1/routes/lookup?${query}`, {headers: authorization()});
-  const found = await answer.json();
-  $('found').textContent = answer.ok ? JSON.stringify(found, null, 1) : found.detail;
+  try {
+    const answer = await fetch(`/v1/routes/lookup?${query}`, {headers: authorization()});
+    const found = await answer.json();
+    $('found').textContent = answer.ok ? JSON.stringify(found, null, 1) : found.detail;
+  } catch (error) {
+    $('found').textContent = 'The control process does not answer.';
+  }
 }
 
 $('duty').addEventListener('click', changeDuty);
+$('cancel').addEventListener('click', () => $('dialog').close());
 $('lookup').addEventListener('submit', lookUp);
 followForEver();
