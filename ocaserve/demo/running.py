@@ -110,6 +110,7 @@ def _heed_interrupts() -> None:
 def describe(facts: dict[str, Any], log: Path) -> str:
     """What to try, as text. `facts`: what the appliance says of itself when it serves."""
     at = f"http://{facts['listen'][0]}"
+    dashboard = f"http://{facts['services']['control'][0]}/"
     return f"""
 The appliance serves. Try:
 
@@ -117,6 +118,7 @@ The appliance serves. Try:
   a byte range       curl -r 0-99 -D - -o /dev/null {at}/{_FILM}
   resume a download  curl -C - -O {at}/{_FILM}
   what was asked     tail -f {log}
+  the appliance      open {dashboard} in a browser
 
 Ctrl-C ends it.
 """
