@@ -30,6 +30,7 @@ from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import HISTOGRAM_PLACES, Count
 from ocaserve.serving.histograms import Histogram, observe
 from ocaserve.serving.pool import JobError
+from ocaserve.serving.residency import WINDOW_BITS
 from ocaserve.serving.sending import BOUNDARY_BYTES, NotResident, Sender, queued_bytes, whole_step
 from ocaserve.serving.services import Services
 
@@ -82,8 +83,8 @@ class Transfer:
 
     __slots__ = (
         "_abandoned", "_acked", "_cold_from", "_corked", "_file", "_head", "_held", "_job", "_mark",
-        "_mark_time", "_next", "_owner", "_position", "_progressed", "_services", "_sock", "_stop",
-        "_taken", "_tick", "_verified_to", "_writing", "first_byte", "from_file", "plan",
+        "_mark_time", "_next", "_owner", "_position", "_progressed", "_services", "_sock", "_start",
+        "_stop", "_taken", "_tick", "_verified_to", "_writing", "first_byte", "from_file", "plan",
         "spans_turns",
     )  # fmt: skip
 
@@ -98,7 +99,8 @@ class Transfer:
         self._file: OpenFile | None = None
         self._head = b""  # to be sent before the next byte of the file
         self._next = 0  # the segment after the one being sent
-        self._position = 0  # of the range being sent
+        self._start = 0  # of the range being sent
+        self._position = 0
         self._stop = 0
         self._taken = 0  # bytes of this response that the socket took, head included
         self._acked = 0  # of them, what the client was last seen to have acknowledged
@@ -111,7 +113,7 @@ class Transfer:
         self._held = False  # the response spans turns of the event loop
         self._abandoned = False
         self._verified_to = -1  # the stop of the range whose last step may be made
-        self._tick = 0  # when the response began, in the catalogue's time
+        self._tick = 0  # when sending came to the present window, in the catalogue's time
         self._corked = False  # the kernel sends whole segments only
 
     @property
@@ -166,7 +168,8 @@ class Transfer:
             segment = segments[self._next]
             self._next += 1
             if isinstance(segment, ByteRange):
-                self._position, self._stop = segment
+                self._start, self._stop = segment
+                self._position = self._start
                 return
             self._head += segment
 
@@ -259,9 +262,12 @@ class Transfer:
         services.counts[self.cold_place if is_cold else self.hot_place] += taken
         if self._file is not None:
             services.counts[self._file.store.bytes_place] += taken
-        self._position += taken
+        position = self._position
+        self._position = end = position + taken
         self.from_file += taken
-        if self._position == self._stop:
+        if not is_cold and (position ^ end) >> WINDOW_BITS and self._file is not None:
+            self._confirm(self._file, position, end)
+        if end == self._stop:
             self._go_on(full=False)
             return
         if not is_cold and not self._corked:
@@ -370,9 +376,22 @@ class Transfer:
             return
         services.counts[self.hot_place] += taken
         services.counts[file.store.bytes_place] += taken
-        self._position = position + taken
+        self._position = end = position + taken
         self._taken += taken
         self.from_file += taken
+        if (position ^ end) >> WINDOW_BITS:
+            self._confirm(file, position, end)
+
+    def _confirm(self, file: OpenFile, position: int, end: int) -> None:
+        """Sending has come from one window of the file to another: remember that it was resident.
+
+        The time is that when it began, since the pages may have gone again while a slow client was
+        taking the others.
+        """
+        if file.residency is not None:
+            start = max(self._start, position >> WINDOW_BITS << WINDOW_BITS)
+            file.residency.confirm(start, end, self._tick)
+        self._tick = self._services.catalogue.tick
 
     def _stop_writing(self) -> None:
         if self._writing:
@@ -483,13 +502,6 @@ class Transfer:
         if self._cold_from >= 0:
             catalogue.read_from_disk(file, self._cold_from, self._position, services.cold_pages)
             self._cold_from = -1
-        elif (
-            file.residency is not None
-            and len(self.plan.segments) == 1
-            and catalogue.tick - self._tick <= 1
-        ):
-            position = self._position
-            file.residency.confirm(position - self.from_file, position, self._tick)
         catalogue.release(file)
         self._file = None
 
