@@ -22,7 +22,7 @@ from ocaserve.serving.catalogue import OpenFile
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import Count
 from ocaserve.serving.services import Services
-from ocaserve.serving.transfer import Owner, Transfer
+from ocaserve.serving.transfer import Owner, Transfer, read_ahead
 
 BATCH_BYTES = 512 * 1024  # half as much costs 5 % at 1 MiB and more
 
@@ -241,5 +241,5 @@ class TlsTransfer(Transfer):
 
 def _read(file: int, count: int, position: int, ahead: int) -> bytes:
     """Runs in a thread, which the disk may keep waiting."""
-    os.posix_fadvise(file, position, ahead, os.POSIX_FADV_WILLNEED)
+    read_ahead(file, position, ahead)
     return os.pread(file, count, position)
