@@ -143,6 +143,10 @@ class ServingLoop(asyncio.SelectorEventLoop):
         report = {"message": "a connection's handler failed", "exception": defect}
         self.call_exception_handler(report)
 
+    def stop(self) -> None:
+        self._serving.must_return = True
+        super().stop()
+
     def call_soon(
         self,
         callback: Callable[[*_Ts], object],

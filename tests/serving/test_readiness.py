@@ -151,6 +151,7 @@ def test_serving_loop_has_its_own_readiness(loop: ServingLoop) -> None:
 @pytest.mark.parametrize(
     "begin",
     [
+        pytest.param(lambda loop, act: act(), id="at_once"),
         pytest.param(lambda loop, act: loop.call_soon(act), id="call_soon"),
         pytest.param(lambda loop, act: loop.call_later(0.01, act), id="call_later"),
         pytest.param(
