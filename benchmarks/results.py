@@ -30,6 +30,8 @@ FIGURES: Mapping[str, Figure] = {
     "cpu_us_per_request": Figure("CPU µs/request", ",.1f"),
     "cpu_s_per_gb": Figure("CPU s/GB", ",.3f"),
     "requests_per_s": Figure("requests/s", ",.0f"),
+    "cpu_us_per_handshake": Figure("CPU µs/handshake", ",.0f"),
+    "handshakes_per_s": Figure("handshakes/s", ",.0f"),
     "gb_per_s": Figure("GB/s", ",.2f"),
     "p50_ms": Figure("p50 ms", ",.2f"),
     "p99_ms": Figure("p99 ms", ",.2f"),
