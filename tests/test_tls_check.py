@@ -1,4 +1,4 @@
-"""`ocaserve check` on certificates: each fault is told with the file it is in, and no key's text."""
+"""`ocaserve check` on certificates: each fault with its file, and no key's text."""
 
 from __future__ import annotations
 
@@ -126,7 +126,9 @@ def key_with_passphrase(folder: Path) -> Pair:
         pytest.param(text_cert, "cert", "b.pem", "holds no certificate", id="cert_is_text"),
         pytest.param(broken_cert, "cert", "b.pem", "holds no certificate", id="cert_cut"),
         pytest.param(text_key, "key", "b.key", "must be a private key in PEM", id="key_is_text"),
-        pytest.param(cert_for_key, "key", "b.pem", "must be a private key in PEM", id="key_is_cert"),
+        pytest.param(
+            cert_for_key, "key", "b.pem", "must be a private key in PEM", id="key_is_cert"
+        ),
         pytest.param(
             key_with_passphrase, "key", "b.key", "without a passphrase", id="key_with_passphrase"
         ),
