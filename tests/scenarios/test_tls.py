@@ -251,17 +251,21 @@ def test_certificate_for_the_kind_of_key(address: Address, pairs: list[Pair]) ->
 def test_sessions_are_resumed_at_any_worker(
     daemon: Daemon, address: Address, version: ssl.TLSVersion, name: str
 ) -> None:
-    """Twenty connections to two workers, each with the session of the first."""
+    """As many connections as it takes to meet both, each with the session of the first."""
     context = client_context(version)
     with TlsWire(address, context, name=name) as wire:
         wire.get("/small.vtt")  # with TLS 1.3, tickets come behind the handshake
         session = wire.tls.session
-    before = daemon.counters()["tls_resumed"]
-    for _ in range(20):
+    before = daemon.counts_of_workers("tls_resumed")
+    for _ in range(200):  # the kernel deals them out by their ports
         with TlsWire(address, context, name=name, session=session) as wire:
             assert wire.tls.session_reused
             assert wire.get("/small.vtt").status == 200
-    assert daemon.counters()["tls_resumed"] == before + 20
+        now = daemon.counts_of_workers("tls_resumed")
+        if sum(new > old for new, old in zip(now, before, strict=True)) == 2:
+            break
+    else:
+        pytest.fail(f"only one of two workers resumed: {before}, then {now}")
 
 
 def test_sessions_outlive_a_reload(serve: Serve, store: Path, tmp_path: Path) -> None:

@@ -128,6 +128,28 @@ def test_nothing_to_read_is_said_as_by_a_plain_one(
         sides[0].recv(100)
 
 
+@pytest.mark.parametrize(
+    ("said", "heard"), [(errno.EIO, b""), (errno.ECONNRESET, None)], ids=["end", "reset"]
+)
+def test_an_end_without_goodbye(
+    sides: tuple[KtlsSocket, socket.socket, ssl.SSLObject, ssl.MemoryBIO],
+    monkeypatch: pytest.MonkeyPatch,
+    said: int,
+    heard: bytes | None,
+) -> None:
+    """The kernel's EIO for it is taken for the end; other errors are errors."""
+
+    def fail(*_: object) -> bytes:
+        raise OSError(said, os.strerror(said))
+
+    monkeypatch.setattr(ssl.SSLSocket, "recv", fail)
+    if heard is None:
+        with pytest.raises(ConnectionResetError):
+            sides[0].recv(100)
+    else:
+        assert sides[0].recv(100) == heard
+
+
 def test_after_the_goodbye_nothing_is_sent_as_plaintext(
     sides: tuple[KtlsSocket, socket.socket, ssl.SSLObject, ssl.MemoryBIO],
 ) -> None:
