@@ -39,6 +39,7 @@ FIGURES: Mapping[str, Figure] = {
     "kib_per_call": Figure("KiB per sendfile call", ",.0f"),
     "slowest_share": Figure("slowest client, of its rate", ".3f"),
     "client_load": Figure("load of the clients' core", ".0%"),
+    "client_limit_per_s": Figure("requests/s that would fill it", ",.0f"),
     "cold_mb_per_s": Figure("cold MB/s", ",.1f"),
     "kib_per_connection": Figure("KiB per connection", ",.2f"),
     "startup_ms": Figure("ms to the first response", ",.0f"),

@@ -60,9 +60,9 @@ GROUPS: Mapping[str, Group] = {
     "tls": Group(
         "Hot ranges over TLS",
         "The same ranges over TLS 1.3 with AES-256-GCM, by 16 connections. The clients have one"
-        " core, and decrypt on it what the server has encrypted on the other: where the load of"
-        " their core is near 100 %, requests/s are what the clients can take, and what the servers"
-        " differ in is the CPU per request.",
+        " core, and decrypt on it what the server has encrypted on the other, for about as much:"
+        " no server can be asked more often than fills their core, so the CPU per request is what"
+        " tells servers apart here.",
     ),
     "handshakes": Group(
         "TLS handshakes",

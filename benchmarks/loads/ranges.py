@@ -32,6 +32,8 @@ def _outcome(report: wrk.WrkReport, cpu: CpuTime, range_bytes: int, connections:
         "max_ms": report.max_ms,
         "client_load": report.load,
     }
+    if report.load:
+        figures["client_limit_per_s"] = figures["requests_per_s"] / report.load
     return Outcome(figures, errors)
 
 
@@ -73,7 +75,11 @@ class TlsHot(Hot):
     """The same over TLS 1.3 with AES-256-GCM."""
 
     is_tls = True
-    traits = replace(Hot.traits, programs=("wrk", "openssl"))
+    traits = replace(
+        Hot.traits,
+        figures=(*Hot.traits.figures, "client_limit_per_s"),
+        programs=("wrk", "openssl"),
+    )
 
 
 @dataclass(frozen=True)
