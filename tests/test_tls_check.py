@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import socket
 import ssl
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,11 +23,16 @@ _HOUR = timedelta(hours=1)
 
 def check(folder: Path, *pairs: Pair) -> tuple[int, str]:
     """The exit status, and all that was said."""
+    listed = ", ".join(pair.toml for pair in pairs)
+    return check_table(folder, f'listen = ["127.0.0.1:0"]\ncertificates = [{listed}]\n')
+
+
+def check_table(folder: Path, tls: str) -> tuple[int, str]:
+    """The same, with all that stands in [tls]."""
     (folder / "store").mkdir(exist_ok=True)
     file = folder / "ocaserve.toml"
     file.write_text(
-        f'[serve]\nlisten = ["127.0.0.1:0"]\naccess_log = "off"\n'
-        f'[tls]\nlisten = ["127.0.0.1:0"]\ncertificates = [{", ".join(p.toml for p in pairs)}]\n'
+        f'[serve]\nlisten = ["127.0.0.1:0"]\naccess_log = "off"\n[tls]\n{tls}\n'
         f"[[store]]\npath = {json.dumps(str(folder / 'store'))}\n"
     )
     done = CliRunner().invoke(main, ["check", "-c", str(file)])
@@ -158,3 +166,54 @@ def test_good(tmp_path: Path) -> None:
     status, said = check(tmp_path, *pairs)
     assert status == 0
     assert "and with TLS on   127.0.0.1:0" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        pytest.param(
+            'listen = ["unix:/run/x"]', "tls.listen[0] = 'unix:/run/x': must be a TCP", id="unix"
+        ),
+        pytest.param('ciphers = "NONE-SUCH"', "tls.ciphers = 'NONE-SUCH': must be", id="cipher"),
+        pytest.param('min_version = "1.1"', "tls.min_version = '1.1': must be", id="version"),
+        pytest.param('ktls = "on"', "tls.ktls = 'on': must be", id="ktls"),
+        pytest.param("handshakes = 0", "tls.handshakes = 0: must be", id="handshakes"),
+        pytest.param("handshake_s = 0", "tls.handshake_s = 0: must be", id="handshake_s"),
+        pytest.param("certificate = []", "did you mean 'certificates'?", id="misspelt"),
+        pytest.param("certificates = []", "tls.certificates: missing", id="no_certificate"),
+        pytest.param(
+            'certificates = [{ cert = "a.pem" }]', "tls.certificates[0].key: missing", id="no_key"
+        ),
+    ],
+)
+def test_setting(tmp_path: Path, more: str, fault: str) -> None:
+    """One at a time, beside what is good."""
+    pair = make_pair(tmp_path, "a", "a.example")
+    good = {"listen": '["127.0.0.1:0"]', "certificates": f"[{pair.toml}]"}
+    lines = [f"{name} = {value}" for name, value in good.items() if not more.startswith(name + " ")]
+    status, said = check_table(tmp_path, "\n".join([*lines, more]))
+    assert status == 1
+    assert fault in said
+
+
+@pytest.mark.parametrize(
+    ("platform", "why"), [("freebsd14", "Linux alone"), ("linux", "modprobe tls")]
+)
+def test_tls_in_the_kernel_where_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, why: str
+) -> None:
+    """To require it is an error; "auto" does without."""
+
+    class Kernel(socket.socket):
+        def setsockopt(self, *_: object) -> None:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr("ocaserve.kernel_tls.sys.platform", platform)
+    monkeypatch.setattr("ocaserve.kernel_tls.socket.socket", Kernel)
+    pair = make_pair(tmp_path, "a", "a.example")
+    good = f'listen = ["127.0.0.1:0"]\ncertificates = [{pair.toml}]\n'
+    status, said = check_table(tmp_path, f'{good}ktls = "require"')
+    assert status == 1
+    assert "tls.ktls = 'require': TLS in the kernel" in said
+    assert why in said
+    assert check_table(tmp_path, f'{good}ktls = "auto"')[0] == 0

@@ -181,13 +181,19 @@ def test_half_closed(address: Address, store: Path) -> None:
     assert received.partition(b"\r\n\r\n")[2] == (store / "large.bin").read_bytes()
 
 
-def test_bytes_are_counted(serve: Serve, store: Path, pairs: list[Pair]) -> None:
-    """By path: over TLS without the kernel's help they are copied."""
-    with serve(store, toml=settings(pairs[0], more='ktls = "off"')) as running:
+def test_bytes_are_counted(serve: Serve, store: Path, pairs: list[Pair], tmp_path: Path) -> None:
+    """By path: over TLS without the kernel's help they are copied. The log has those of bodies."""
+    log = tmp_path / "access.log"
+    kept = f'access_log = "{log}"\naccess_log_format = "json"\n'
+    with serve(store, toml=settings(pairs[0], more='ktls = "off"', serve=kept)) as running:
         with TlsWire(tls_address(running)) as wire:
             wire.get("/large.bin")
+            wire.get("/large.bin", [("Range", "bytes=5-1000004")])
+            wire.get("/large.bin", method="HEAD")
         counters = running.counters()
-    assert counters["bytes_copied"] == LARGE
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["bytes"] for line in lines] == [LARGE, 1_000_000, 0]
+    assert counters["bytes_copied"] == LARGE + 1_000_000
     assert counters["bytes_sendfile_hot"] + counters["bytes_sendfile_cold"] == 0
     assert counters["tls_handshakes"] == 1
 
@@ -395,12 +401,21 @@ def test_garbage_instead_of_a_handshake(daemon: Daemon, address: Address, data: 
         assert wire.get("/small.vtt").status == 200
 
 
-def test_no_common_version(address: Address, daemon: Daemon) -> None:
-    context = client_context()
+def test_no_common_cipher(address: Address) -> None:
+    context = client_context(V12)
     context.set_ciphers("AES128-SHA")
-    context.maximum_version = V12
     with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
         TlsWire(address, context)
+
+
+def test_no_common_version(serve: Serve, store: Path, pairs: list[Pair]) -> None:
+    toml = settings(pairs[0], more='min_version = "1.3"')
+    with serve(store, toml=toml, workers=1) as running:
+        with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
+            TlsWire(tls_address(running), client_context(V12))
+        with TlsWire(tls_address(running), client_context(V13)) as wire:
+            assert wire.get("/small.vtt").status == 200
+        assert running.counters()["close_handshake_failed"] == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"\x16\x03\x01"], ids=["silent", "slow"])

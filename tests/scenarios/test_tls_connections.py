@@ -122,6 +122,14 @@ def test_client_that_speaks_h2_alone(daemon: Daemon, address: Address) -> None:
         assert wire.get("/small.bin").body == SMALL
 
 
+def test_other_forms_of_a_url(address: Address) -> None:
+    with TlsWire(address) as wire:
+        part = wire.get("/range/5-2000000/large.bin")
+        assert (part.status, part.body) == (200, LARGE[5:2_000_001])
+        assert wire.get("/?o=small.bin").body == SMALL
+        assert len(wire.get("/speedtest/range/0-299999").body) == 300_000
+
+
 def test_upload(daemon: Daemon, address: Address) -> None:
     """Asked to go on, it sends a body of many records; the next request stands behind it."""
     count = 300_000
