@@ -128,7 +128,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         _tls("tls-16k", 16 * KIB),
         _tls("tls-64k", 64 * KIB, is_quick=True),
         _tls("tls-256k", 256 * KIB),
-        _tls("tls-1m", MIB, is_quick=True),
+        _tls("tls-1m", MIB),
         _tls("tls-8m", 8 * MIB),
         Scenario("tls-new", "TLS, new session", "handshakes", Handshakes(), COMPARED),
         Scenario(
