@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import signal
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -183,6 +184,25 @@ def test_disk_that_does_not_answer(serve: Serve, pair: Pair, tmp_path: Path) -> 
         slow.set_rules()
         assert cold.read_response().body == LARGE
         assert running.counters()["bytes_copied"] == 201 * 200_000 + len(LARGE)
+
+
+def test_ticket_keys_change_in_all_workers(store: Path, pair: Pair) -> None:
+    """An old ticket means a full handshake and nothing worse; a new one is good again."""
+    context = client_context()
+    module = "tests.support.hasty_ticket_keys"
+    with Daemon.serving(store, toml=settings(pair), module=module) as running:
+
+        def begin(session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
+            with TlsWire(tls_address(running), context, session=session) as wire:
+                assert wire.get("/small.bin").body == SMALL
+                return bool(wire.tls.session_reused), wire.tls.session
+
+        def refuses(session: ssl.SSLSession | None) -> bool:
+            return not any(begin(session)[0] for _ in range(10))
+
+        _, old = begin(None)
+        eventually(lambda: refuses(old), "no worker knows the old ticket")
+        eventually(lambda: begin(begin(None)[1])[0], "a new ticket is good")
 
 
 def test_nobody_is_cut_by_a_reload_or_a_new_version(serve: Serve, store: Path, pair: Pair) -> None:
