@@ -132,8 +132,8 @@ def test_command(text: str, appliance: Path) -> None:
         [sys.executable, "-m", "ocaserve", *words],
         capture_output=True, text=True, timeout=25, check=False,
     )  # fmt: skip
-    # The host of a test may be out of tune, and no router has announced its clients.
-    may_be_told = {0, 1} if words[0] in {"doctor", "explain"} else {0}
+    # The host of a test may be out of tune or busy, and no router has announced its clients.
+    may_be_told = {0, 1} if words[0] in {"doctor", "explain", "status"} else {0}
     assert done.returncode in may_be_told, done.stdout + done.stderr
     assert "ocaserve:" not in done.stderr
     assert done.stdout

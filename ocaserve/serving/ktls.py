@@ -158,11 +158,10 @@ def works(front: ssl.SSLContext) -> bool:
         context.wrap_socket(near, do_handshake_on_connect=False) as client,
         front.wrap_socket(far, server_side=True, do_handshake_on_connect=False) as server,
     ):
-        waiting = [client, server]
-        ready = waiting
-        while waiting and ready:
+        waiting = ready = [client, server]
+        while ready:
             waiting = [side for side in waiting if side not in ready or not _advance(side)]
-            ready = select.select(waiting, (), (), _TRIAL_S)[0]
+            ready = select.select(waiting, (), (), _TRIAL_S)[0] if waiting else []
         return not waiting and has_keys(server)
 
 
