@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import ssl
 from typing import Any
 
 from aiohttp import web
@@ -15,6 +14,7 @@ from ocaserve.addresses import Address
 from ocaserve.control.app import build_app
 from ocaserve.control.auth import Guard
 from ocaserve.control.link import Link
+from ocaserve.control.listening import listen
 from ocaserve.control.local_token import publish_token, withdraw_token
 from ocaserve.control.operations import recall_intent, state_file_in
 from ocaserve.control.state import ControlState
@@ -78,23 +78,12 @@ async def _serve(given: Given, guard: Guard) -> None:
     is_over = asyncio.Event()
     runner = web.AppRunner(build_app(state), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
-    tls = _tls_context(settings)
-    for address, (sock,) in given.listeners.items():
-        await web.SockSite(runner, sock, ssl_context=None if address.path else tls).start()
+    await listen(runner, given.listeners, settings.control)
     link.open(asyncio.get_running_loop(), lambda order: _obey(order, state, is_over), is_over.set)
     looking = asyncio.create_task(_look_again_and_again(state))
     await is_over.wait()
     looking.cancel()
     await runner.cleanup()
-
-
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    control = settings.control
-    if not control.certificate:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(control.certificate, control.key or None)
-    return context
 
 
 def _obey(order: dict[str, Any], state: ControlState, is_over: asyncio.Event) -> None:

@@ -30,13 +30,19 @@ def expiry_of(pem: str) -> float:
 
     The first is the server's own; what follows is its chain. Raises ValueError.
     """
+    certificate = first_certificate(pem)
+    try:
+        return _not_after(ssl.PEM_cert_to_DER_cert(certificate))
+    except (IndexError, ValueError) as error:
+        raise ValueError("holds a certificate that cannot be read") from error
+
+
+def first_certificate(pem: str) -> str:
+    """The first of a file, without what stands around it. Raises ValueError."""
     start, stop = pem.find(_BEGIN), pem.find(_END)
     if start < 0 or stop < start:
         raise ValueError("holds no PEM certificate")
-    try:
-        return _not_after(ssl.PEM_cert_to_DER_cert(pem[start : stop + len(_END)]))
-    except (IndexError, ValueError) as error:
-        raise ValueError("holds a certificate that cannot be read") from error
+    return pem[start : stop + len(_END)]
 
 
 def _not_after(der: bytes) -> float:

@@ -15,20 +15,19 @@ from msgspec import Meta, Struct
 from ocaserve.control.bookkeeping import LEDGER, start_bookkeeping
 from ocaserve.control.problems import Problem
 from ocaserve.control.routing import Call, Route, add_routes
-from ocaserve.control.schemas import as_time
+from ocaserve.control.schemas import IpOrPrefix, QueryTime, as_time, read_time
 from ocaserve.ledger.summary import NetworkSum, Summary, as_csv
 
 _DAY_S = 86_400
-_Time = Annotated[datetime, Meta(tz=True)]
 
 
 class LedgerQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`since`: a day ago without it; `until`: now. `network`: only what lies in it."""
 
-    since: _Time | None = None
-    until: _Time | None = None
+    since: QueryTime | None = None
+    until: QueryTime | None = None
     top: Annotated[int, Meta(ge=0, le=100_000)] = 20
-    network: Annotated[str, Meta(max_length=64)] | None = None
+    network: IpOrPrefix | None = None
 
 
 class LedgerShown(Struct, frozen=True, kw_only=True):
@@ -67,8 +66,8 @@ async def _summarize(call: Call) -> Summary:
     if collector is None:
         raise Problem(404, "no ledger is kept: see ledger.is_kept")
     query: LedgerQuery = call.query
-    until = time.time() if query.until is None else query.until.timestamp()
-    since = until - _DAY_S if query.since is None else query.since.timestamp()
+    until = read_time("until", query.until, time.time())
+    since = read_time("since", query.since, until - _DAY_S)
     if since >= until:
         raise Problem(400, "the query: since must be before until")
     work = partial(

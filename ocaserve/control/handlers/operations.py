@@ -14,10 +14,9 @@ from ocaserve.control.handlers.status import describe_status
 from ocaserve.control.maintenance import MOST_WINDOWS, Window, find_window_fault
 from ocaserve.control.problems import Problem
 from ocaserve.control.routing import Call, Route, add_routes
-from ocaserve.control.schemas import Status, as_time
+from ocaserve.control.schemas import Status, Time, as_time
 from ocaserve.lifecycle import Phase
 
-_Time = Annotated[datetime, Meta(tz=True)]
 _Reason = Annotated[str, Meta(max_length=500)]
 
 
@@ -28,8 +27,8 @@ class DrainRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """
 
     reason: _Reason = ""
-    deadline: _Time | None = None
-    until: _Time | None = None
+    deadline: Time | None = None
+    until: Time | None = None
 
 
 class NoMembers(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,8 +38,8 @@ class NoMembers(Struct, frozen=True, forbid_unknown_fields=True):
 class WindowRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """From `start` to `end` the appliance is out of service."""
 
-    start: _Time
-    end: _Time
+    start: Time
+    end: Time
     reason: _Reason = ""
 
 

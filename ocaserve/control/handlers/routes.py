@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from bgp.prefixes import Prefix, parse_prefix
 from ocaserve.control.problems import Problem
 from ocaserve.control.routing import Call, Route, add_routes, run_in_background
+from ocaserve.control.schemas import Ip, IpOrPrefix
 from ocaserve.control.state import STATE, ControlState
 from ocaserve.steering.changes import GoneError
 from ocaserve.steering.explain import explain_route, list_routes, look_up
@@ -75,7 +76,7 @@ class RoutesQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class LookupQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`at`: an address or a prefix."""
 
-    at: str
+    at: IpOrPrefix
 
 
 class CsvQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,7 +86,7 @@ class CsvQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class ExplainQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Would the client at `ip` be sent here, for `object` if one is named?"""
 
-    ip: str
+    ip: Ip
     object: str = ""
 
 
