@@ -25,6 +25,7 @@ from ocaserve.errors import OcaserveError
 DEFAULT_CONTROL = "127.0.0.1:8081"
 _PATIENCE_S = 30.0
 _TLS = "https://"
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, for which Python has no name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -102,7 +103,8 @@ def _trust(certificate: str) -> ssl.SSLContext:
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False  # certificates are for names, and we have an address
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # itself, whoever has signed it
+        # Itself, whoever has signed it; and one that has expired must not lock the operator out.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
         try:
             pem = Path(certificate).read_text("ascii", "replace")
             context.load_verify_locations(cadata=first_certificate(pem))

@@ -19,7 +19,7 @@ from ocaserve.control.local_token import publish_token, withdraw_token
 from ocaserve.control.operations import recall_intent, state_file_in
 from ocaserve.control.state import ControlState
 from ocaserve.runtime import find_state_folder
-from ocaserve.settings import Settings, Tokens
+from ocaserve.settings import Tokens
 from ocaserve.settings.control import read_tokens
 from ocaserve.supervisor.service import Given, Service
 

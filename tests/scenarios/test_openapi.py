@@ -44,8 +44,7 @@ TOLERANT = (
     "GET /v1/ledger.csv",
 )
 CONFIGURATION = "".join(
-    f'[[operations]]\ninclude-name = "{name}"\n'
-    "checks.positive_data_acceptance.enabled = false\n"
+    f'[[operations]]\ninclude-name = "{name}"\nchecks.positive_data_acceptance.enabled = false\n'
     for name in TOLERANT
 )
 
