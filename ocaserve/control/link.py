@@ -12,6 +12,7 @@ from typing import Any
 _log = logging.getLogger(__name__)
 
 _MESSAGE_BYTES = 256 * 1024  # what is shown of a thousand workers
+_MOST_SAID_BYTES = 64 * 1024  # what the supervisor takes at once
 _BEAT_S = 1.0
 
 
@@ -52,7 +53,10 @@ class Link:
         beat()
 
     def note(self, name: str, value: object) -> None:
-        """What our successor shall find in its notes, also one of a new version."""
+        """What our successor shall find in its notes, also one of a new version.
+
+        64 KiB at most, and all notes together 128 KiB: they become a variable of the environment.
+        """
         self._say({"is": "noting", "name": name, "value": value})
 
     def order_workers(self, name: str, order: dict[str, Any]) -> None:
@@ -64,8 +68,11 @@ class Link:
         self._say({"is": "asking", "what": what})
 
     def _say(self, message: dict[str, Any]) -> None:
+        said = json.dumps(message, ensure_ascii=False).encode()
+        if len(said) > _MOST_SAID_BYTES:
+            raise ValueError(f"{message['is']} {message.get('name', '')}: {len(said)} bytes")
         try:
-            self._channel.send(json.dumps(message).encode())
+            self._channel.send(said)
         except BlockingIOError:
             _log.warning("control: the supervisor takes no messages")
         except OSError:  # it is gone, which the next read tells

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ocaserve.control.maintenance import MOST_WINDOWS
 from tests.scenarios.conftest import Serve
 from tests.support.content import blob, write_object
 from tests.support.control_client import call
@@ -153,6 +154,24 @@ def test_maintenance_window(serve: Serve, store: Path, tmp_path: Path) -> None:
         assert call(control(daemon), "DELETE", "/v1/maintenance/none").status == 404
 
 
+def test_long_reasons_are_kept(daemon: Daemon) -> None:
+    """As many windows as there may be, with reasons as long as they may be, outlive control."""
+    reason = "\N{FIRE}" * 200
+    later = {"start": "2099-01-01T00:00:00Z", "end": "2099-01-02T00:00:00Z", "reason": reason}
+    planned = [call(control(daemon), "POST", "/v1/maintenance", later) for _ in range(MOST_WINDOWS)]
+    assert {answer.status for answer in planned} == {201}
+    assert call(control(daemon), "POST", "/v1/maintenance", later).status == 409
+    os.kill(daemon.control(), signal.SIGKILL)
+    kept = call(control(daemon), "GET", "/v1/maintenance").json["windows"]
+    assert sorted(window["id"] for window in kept) == sorted(a.json["id"] for a in planned)
+    for window in kept:
+        assert window["reason"] == reason
+        path = f"/v1/maintenance/{window['id']}"
+        assert call(control(daemon), "DELETE", path).status == 204
+    too_long = {"reason": reason + "!"}
+    assert call(control(daemon), "POST", "/v1/drain", too_long).status == 422
+
+
 # -- a killed control process --------------------------------------------------------------------
 
 
@@ -264,6 +283,43 @@ def test_body_that_is_too_large(guarded: Daemon) -> None:
     """It is refused as such."""
     body = {"reason": "x" * 3000}
     assert call(control(guarded), "POST", "/v1/drain", body, token=OPERATE).status == 413
+
+
+def test_requests_in_flight(serve: Serve, store: Path) -> None:
+    """One more than that hears 503 and when to come back; streams count as long as they last."""
+    toml = QUIET + '[control]\nlisten = ["127.0.0.1:0"]\nrequests_in_flight = 2\n'
+    with serve(store, toml=toml, workers=1) as daemon:
+        eventually(lambda: call(control(daemon), "GET", "/healthz").status == 200, "it serves")
+        with ExitStack() as streams:
+            for path in ("/v1/dashboard/events", "/v1/report/events"):
+                stream = streams.enter_context(Wire(as_pair(control(daemon))))
+                stream.send(request(path, host="localhost"))
+                assert b" 200 " in stream.read_exactly(15)
+            refused = call(control(daemon), "GET", "/v1/status")
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+            assert "requests_in_flight" in refused.json["detail"]
+            assert healthz(daemon) == (200, b"serving\n")  # the data plane has limits of its own
+        eventually(
+            lambda: call(control(daemon), "GET", "/v1/status").status == 200,
+            "it answers when the streams are over",
+        )
+
+
+def as_pair(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def test_what_is_no_http(guarded: Daemon) -> None:
+    """It hears 400; the log has a line of it, and none of the bytes."""
+    with Wire(as_pair(control(guarded))) as wire:
+        wire.send(b"GET /v1/status HTTP/1.1\r\nAuthorization: Bearer " + b"half-a-token\0\r\n\r\n")
+        assert b" 400 " in wire.read_exactly(15)
+    said = eventually(
+        lambda: text if "is no HTTP" in (text := guarded.log.read_text()) else None, "a line of it"
+    )
+    assert "half-a-token" not in said
+    assert "Traceback" not in said
 
 
 def test_pages_of_other_sites(guarded: Daemon) -> None:

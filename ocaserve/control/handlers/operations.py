@@ -17,7 +17,7 @@ from ocaserve.control.routing import Call, Route, add_routes
 from ocaserve.control.schemas import Status, Time, as_time
 from ocaserve.lifecycle import Phase
 
-_Reason = Annotated[str, Meta(max_length=500)]
+_Reason = Annotated[str, Meta(max_length=200)]
 
 
 class DrainRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
