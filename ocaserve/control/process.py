@@ -74,7 +74,9 @@ async def _serve(given: Given, guard: Guard) -> None:
     state_folder = find_state_folder(settings.appliance.state_directory, os.environ)
     state_file = state_file_in(state_folder)
     intent = recall_intent(given.notes, state_file)
-    state = ControlState(settings, given.counters, link, given.folder, guard, intent, state_file)
+    state = ControlState(
+        settings, given.counters, link, given.folder, guard, intent, state_file, given.notes
+    )
     is_over = asyncio.Event()
     runner = web.AppRunner(build_app(state), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
