@@ -67,91 +67,7 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-# -- drain ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", ["api", "command"])
-def test_drain_cuts_nobody(daemon: Daemon, how: str) -> None:
-    """64 clients are streaming: all get every byte, and it is said at once that it drains."""
-    with ExitStack() as stack:
-        wires = [
-            stack.enter_context(Wire(daemon.address, receive_buffer=4096)) for _ in range(CLIENTS)
-        ]
-        for wire in wires:
-            wire.send(request("/big.mp4"))
-        heads = [wire.read_head() for wire in wires]
-        if how == "api":
-            answer = call(control(daemon), "POST", "/v1/drain", {"reason": "new disk"})
-            assert (answer.status, answer.json["state"]) == (200, "draining")
-        else:
-            done = command("drain", "--control", control(daemon), "--reason", "new disk")
-            assert (done.returncode, done.stderr) == (0, "")
-            assert "draining: new disk" in done.stdout
-        eventually(lambda: healthz(daemon) == (503, b"draining\n"), "/healthz says so", timeout_s=5)
-        assert call(control(daemon), "GET", "/healthz").status == 503
-        shown = status(daemon)
-        assert (shown["reason"], shown["takes_traffic"]) == ("new disk", False)
-        assert fetch(daemon.address, request("/small.mp4")).body == SMALL  # new ones are served
-        for wire, head in zip(wires, heads, strict=True):
-            assert wire.read_exactly(head.length) == BIG
-    eventually(lambda: status(daemon)["state"] == "drained", "it is drained")
-    assert healthz(daemon) == (503, b"drained\n")
-    if how == "api":
-        assert call(control(daemon), "POST", "/v1/enable").json["state"] == "serving"
-    else:
-        assert command("enable", "--control", control(daemon)).returncode == 0
-    eventually(lambda: healthz(daemon) == (200, b"serving\n"), "it serves again")
-    assert not daemon.counters()["close_drain_deadline"]
-
-
-def test_deadline_of_a_drain(daemon: Daemon) -> None:
-    """Past it new requests are turned away; /healthz is still answered."""
-    past = {"reason": "", "deadline": "2020-01-01T00:00:00Z"}
-    assert call(control(daemon), "POST", "/v1/drain", past).status == 200
-    try:
-        eventually(
-            lambda: fetch(daemon.address, request("/small.mp4")).status == 503, "turned away"
-        )
-        assert healthz(daemon)[0] == 503
-    finally:
-        call(control(daemon), "POST", "/v1/enable")
-    eventually(lambda: fetch(daemon.address, request("/small.mp4")).status == 200, "served again")
-
-
-def test_drain_outlives_control(daemon: Daemon) -> None:
-    """And a worker that is replaced meanwhile is told of it too."""
-    call(control(daemon), "POST", "/v1/drain", {"reason": "kept"})
-    try:
-        before = daemon.control()
-        os.kill(before, signal.SIGKILL)
-        assert status(daemon)["reason"] == "kept"
-        for pid in daemon.workers():
-            os.kill(pid, signal.SIGKILL)
-        eventually(lambda: status(daemon)["workers"]["serving"] == 2, "workers are back")
-        assert healthz(daemon)[0] == 503
-    finally:
-        call(control(daemon), "POST", "/v1/enable")
-
-
-def test_maintenance_window(serve: Serve, store: Path, tmp_path: Path) -> None:
-    """It drains when it begins, and is remembered where there is a state directory."""
-    state = tmp_path / "state"
-    state.mkdir()
-    toml = QUIET + f'[appliance]\nstate_directory = "{state}"\n'
-    wanted = {"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z", "reason": "fan"}
-    with serve(store, toml=toml) as daemon:
-        assert call(control(daemon), "POST", "/v1/maintenance", wanted).status == 422
-        later = {"start": "2099-01-01T00:00:00Z", "end": "2099-01-02T00:00:00Z", "reason": "fan"}
-        window = call(control(daemon), "POST", "/v1/maintenance", later)
-        assert window.status == 201
-        assert call(control(daemon), "POST", "/v1/drain", {"reason": "fan"}).status == 200
-    with serve(store, toml=toml) as daemon:
-        (kept,) = call(control(daemon), "GET", "/v1/maintenance").json["windows"]
-        assert kept == window.json
-        eventually(lambda: healthz(daemon)[0] == 503, "it is still out of service")
-        assert call(control(daemon), "DELETE", f"/v1/maintenance/{kept['id']}").status == 204
-        assert call(control(daemon), "GET", "/v1/maintenance").json == {"windows": []}
-        assert call(control(daemon), "DELETE", "/v1/maintenance/none").status == 404
+# -- a killed control process --------------------------------------------------------------------
 
 
 def test_long_reasons_are_kept(daemon: Daemon) -> None:
@@ -170,9 +86,6 @@ def test_long_reasons_are_kept(daemon: Daemon) -> None:
         assert call(control(daemon), "DELETE", path).status == 204
     too_long = {"reason": reason + "!"}
     assert call(control(daemon), "POST", "/v1/drain", too_long).status == 422
-
-
-# -- a killed control process --------------------------------------------------------------------
 
 
 def test_control_killed(daemon: Daemon) -> None:
