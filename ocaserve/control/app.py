@@ -10,6 +10,7 @@ from ocaserve.control import metrics, openapi
 from ocaserve.control.handlers import (
     dashboard,
     health,
+    history,
     inventory,
     ledger,
     operations,
@@ -28,6 +29,7 @@ AREAS: tuple[Callable[[web.Application], None], ...] = (
     ledger.register,
     inventory.register,
     routes.register,
+    history.register,
     dashboard.register,
     metrics.register,
     openapi.register,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from time import time
+from time import monotonic, time
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from ocaserve.health.contact import ContactComponent
 from ocaserve.health.host_components import HOST_COMPONENTS, ClockComponent, HostComponent
 from ocaserve.health.hysteresis import Raised
 from ocaserve.health.monitor import HostWatch, Monitor
-from ocaserve.health.stores import StoresComponent, StoreWatch
+from ocaserve.health.stores import StoresComponent, StoreShown, StoreWatch, show_store
 from ocaserve.health.workers import WorkerFacts, WorkersComponent
 from ocaserve.host.sampling import Sampler
 from ocaserve.lifecycle import Phase
@@ -76,6 +76,11 @@ class Wellness:
             finding.level is not Level.ERROR or finding.component == ContactComponent.name
             for finding in self.health.findings
         )
+
+    def stores(self) -> list[StoreShown]:
+        """Each store as its latest look found it."""
+        now, settings = monotonic(), self._state.settings.health
+        return [show_store(store.path, store.facts(now), settings) for store in self._stores]
 
     async def run(self) -> None:
         """Until cancelled."""
