@@ -67,7 +67,8 @@ function show(now) {
     + `${status.listen.join(', ')} · ${status.state} since ${since}`;
   showDrain();
   const level = status.takes_traffic ? now.health.level : 'error';
-  $('state').textContent = status.reason ? `${status.state}: ${status.reason}` : status.state;
+  const more = status.reason ? `: ${status.reason}` : isRefusing(status) ? ', takes no traffic' : '';
+  $('state').textContent = status.state + more;
   $('state').className = `badge ${level}`;
   $('duty').hidden = false;
   $('duty').textContent = status.state === 'serving' ? 'Drain …' : 'Enable …';
@@ -105,6 +106,9 @@ function show(now) {
   $('routes-panel').hidden = !now.routes;
   if (now.routes) showPeers(now.routes);
 }
+
+// Clients are to go elsewhere although the operator wants it to serve: health has the reason.
+const isRefusing = ({state, takes_traffic: takes}) => state === 'serving' && !takes;
 
 // A drain's times: when it ends by itself, and when new requests are turned away.
 function showDrain() {
