@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,22 @@ def test_drain_outlives_control(daemon: Daemon) -> None:
         assert healthz(daemon)[0] == 503
     finally:
         call(daemon, "POST", "/v1/enable")
+
+
+def test_window_that_ends_by_itself(daemon: Daemon) -> None:
+    """It has begun, so it drains at once; at its end the appliance serves, and it is forgotten."""
+    end = datetime.now(UTC) + timedelta(seconds=4)
+    start = end - timedelta(days=1)
+    window = {"start": start.isoformat(), "end": end.isoformat(), "reason": "rack 4"}
+    planned = call(daemon, "POST", "/v1/maintenance", window)
+    assert (planned.status, planned.json["has_begun"]) == (201, True)
+
+    def said_since() -> str:
+        return daemon.log.read_text().partition("draining: rack 4\n")[2]
+
+    eventually(lambda: "enabled, as planned" in said_since(), "it is over")
+    eventually(lambda: healthz(daemon) == (200, b"serving\n"), "it serves again")
+    assert call(daemon, "GET", "/v1/maintenance").json["windows"] == []
 
 
 def test_maintenance_window(serve: Serve, store: Path, tmp_path: Path) -> None:
