@@ -18,9 +18,10 @@ class RouteHealth:
     """A component of health: sessions, their limits, the file of payloads."""
 
     name = "routes"
-    timing = Timing(rise_s=5.0, fall_s=10.0)
 
     def __init__(self, service: RouteService) -> None:
+        health = service.settings.health
+        self.timing = Timing(health.rise_s, health.fall_s)
         self._service = service
 
     def observe(self, now: float) -> Observation:

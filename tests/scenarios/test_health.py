@@ -23,6 +23,7 @@ from tests.scenarios.conftest import Serve
 from tests.support.content import blob, write_object
 from tests.support.control_client import call
 from tests.support.daemon import Daemon
+from tests.support.routers import PORT, GoBgp, loopback
 from tests.support.slow_store import Rule, slow_store
 from tests.support.waiting import eventually
 from tests.support.wire import Wire, fetch, request
@@ -199,6 +200,47 @@ def kill_a_worker(daemon: Daemon) -> None:
     eventually(lambda: len(daemon.workers()) == 2, "the workers are there")
     os.kill(daemon.workers()[-1], signal.SIGKILL)
     eventually(lambda: len(daemon.workers()) == 1, "it is gone", timeout_s=5)
+
+
+def test_worker_that_is_held_up(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Stopped for a while, its event loop is late: a warning; for longer, an error; then ok."""
+    health = "loop_lag_warning_s = 0.3\nloop_lag_error_s = 1.5\nfall_s = 1\n"
+    with watched(serve, tmp_path, store, health=health, timing="rise_s = 0\n") as seen:
+        seen.await_level("workers", "ok")
+        for level, held_s in (("warning", 0.5), ("error", 2.0)):
+            # How late it was is told for a quarter of a second, which a busy machine may miss.
+            said = eventually(partial(hold_up, seen, level, held_s), f"it is {level}", timeout_s=60)
+            assert "worker 0 is" in said
+        seen.await_level("workers", "ok")
+
+
+def hold_up(seen: Watched, level: str, held_s: float) -> str | None:
+    """Stop the worker for so long; returns the reason, when health has come to the level."""
+    (worker,) = seen.daemon.workers()
+    os.kill(worker, signal.SIGSTOP)
+    time.sleep(held_s)
+    os.kill(worker, signal.SIGCONT)
+    for _ in range(20):
+        found, why = seen.finding("workers")
+        if found == level:
+            return why
+        time.sleep(0.05)
+    return None
+
+
+def test_router_that_goes(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Without a session nobody can be steered here: an error, before it is up and after its end."""
+    router = GoBgp(tmp_path, loopback())
+    bgp = (
+        '[bgp]\nrouter_id = "192.0.2.10"\nlocal_as = 65000\n'
+        f'[[bgp.neighbor]]\naddress = "{router.address}"\npeer_as = {router.peer_as}\n'
+        f'local_address = "{router.peer}"\nport = {PORT}\n'
+    )
+    with watched(serve, tmp_path, store, health=bgp) as seen:
+        assert "never up" in seen.await_level("routes", "error")
+        with router.running():
+            eventually(lambda: seen.finding("routes")[0] == "ok", "it is up", timeout_s=60)
+        seen.await_level("routes", "error")
 
 
 def test_descriptors_at_the_limit(serve: Serve, store: Path, tmp_path: Path) -> None:
