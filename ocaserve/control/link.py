@@ -29,7 +29,7 @@ class Link:
         on_order: Callable[[dict[str, Any]], None],
         on_end: Callable[[], None],
     ) -> None:
-        """Take orders, say that we are ready, and give signs of life from now on."""
+        """Take orders from now on."""
 
         def hear() -> None:
             try:
@@ -44,11 +44,15 @@ class Link:
                 loop.remove_reader(self._channel)
                 on_end()
 
+        loop.add_reader(self._channel, hear)
+
+    def tell_ready(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Say that we are, and give signs of life from now on."""
+
         def beat() -> None:
             self._say({"is": "beat"})
             loop.call_later(_BEAT_S, beat)
 
-        loop.add_reader(self._channel, hear)
         self._say({"is": "ready"})
         beat()
 

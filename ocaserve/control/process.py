@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -30,6 +31,7 @@ _IGNORED_SIGNALS = (
 )  # fmt: skip
 """The supervisor decides what they mean, and says so over the channel."""
 _LOOK_EVERY_S = 1.0
+_SIGHT_S = 2.0  # for the supervisor to show the appliance, which it does at once
 _SHUTDOWN_S = 1.0  # for running requests, when it is replaced or the appliance stops
 
 
@@ -77,11 +79,21 @@ async def _serve(given: Given, guard: Guard) -> None:
     state = ControlState(
         settings, given.counters, link, given.folder, guard, intent, state_file, given.notes
     )
-    is_over = asyncio.Event()
+    is_over, has_seen = asyncio.Event(), asyncio.Event()
+
+    def obey(order: dict[str, Any]) -> None:
+        _obey(order, state, is_over)
+        has_seen.set()
+
+    loop = asyncio.get_running_loop()
+    link.open(loop, obey, is_over.set)
+    # A successor must not say that the appliance starts: that is for clients to go elsewhere.
+    with suppress(TimeoutError):
+        await asyncio.wait_for(has_seen.wait(), _SIGHT_S)
     runner = web.AppRunner(build_app(state), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     await listen(runner, given.listeners, settings.control)
-    link.open(asyncio.get_running_loop(), lambda order: _obey(order, state, is_over), is_over.set)
+    link.tell_ready(loop)
     looking = asyncio.create_task(_look_again_and_again(state))
     await is_over.wait()
     looking.cancel()

@@ -177,13 +177,19 @@ def test_times_of_a_drain(daemon: Daemon, page: Browser) -> None:
 
 
 def test_killed_control_process(daemon: Daemon, page: Browser) -> None:
-    """The page finds its successor by itself."""
+    """The page finds its successor by itself, which knows what was; and that it serves."""
+    control = daemon.control_addresses[0]
+    before = call(control, "GET", "/v1/history").json["events"]
     os.kill(daemon.control(), signal.SIGKILL)
     eventually(lambda: "does not answer" in page.run(TEXT, "notice"), "the page says so")
     eventually(lambda: page.run(TEXT, "state") == "serving", "the page is back", timeout_s=30)
     eventually(lambda: page.run(TEXT, "notice") == "", "nothing is wrong any more")
     eventually(lambda: "was replaced" in page.run(TEXT, "history"), "it is among the changes")
-    assert "draining: new fan" in page.run(TEXT, "history")
+    after = call(control, "GET", "/v1/history").json["events"]
+    assert all(event in after for event in before[:8])
+    news = [event["text"] for event in after if event not in before]
+    assert "the control process was replaced" in news
+    assert "starting" not in news
 
 
 def test_one_question_at_a_time(daemon: Daemon, page: Browser) -> None:
