@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -96,6 +97,7 @@ def test_control_killed(daemon: Daemon) -> None:
         head = reader.read_head()
         before = total(call(control(daemon), "GET", "/metrics").text, sent)
         os.kill(daemon.control(), signal.SIGKILL)
+        assert call(control(daemon), "GET", "/healthz").status == 200
         assert reader.read_exactly(head.length) == BIG
     after = eventually(
         lambda: (
@@ -190,6 +192,22 @@ def guarded(serve: Serve, store: Path) -> Iterator[Daemon]:
 def test_tokens(guarded: Daemon, method: str, path: str, token: str, expected: int) -> None:
     """Nothing changes without the right one."""
     assert call(control(guarded), method, path, token=token).status == expected
+
+
+def test_nothing_changes_without_a_token(guarded: Daemon) -> None:
+    """Whatever the document has beside GET: none without a token, none with one that may look."""
+    document = call(control(guarded), "GET", "/v1/openapi.json").json
+    changing = [
+        (method.upper(), re.sub(r"{\w+}", "x", path))
+        for path, methods in document["paths"].items()
+        for method in methods
+        if method != "get"
+    ]
+    assert len(changing) >= 5
+    for method, path in changing:
+        assert call(control(guarded), method, path).status == 401, path
+        assert call(control(guarded), method, path, token=READ).status == 403, path
+    assert status(guarded)["state"] == "serving"
 
 
 def test_body_that_is_too_large(guarded: Daemon) -> None:
