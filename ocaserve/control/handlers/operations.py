@@ -75,11 +75,13 @@ async def drain(call: Call) -> Status:
         raise Problem(422, "until: must be in the future")
     deadline = None if wanted.deadline is None else wanted.deadline.timestamp()
     call.state.operations.drain(wanted.reason, deadline=deadline, until=until)
+    await call.state.link.flush()  # who is answered can count on it
     return describe_status(call.state)
 
 
 async def enable(call: Call) -> Status:
     call.state.operations.enable()
+    await call.state.link.flush()
     return describe_status(call.state)
 
 
@@ -95,7 +97,9 @@ async def add_window(call: Call) -> WindowShown:
         raise Problem(422, fault)
     if len(operations.intent.windows) >= MOST_WINDOWS:
         raise Problem(409, f"there are {MOST_WINDOWS} maintenance windows already")
-    return _show(operations.add_window(start, end, wanted.reason))
+    window = operations.add_window(start, end, wanted.reason)
+    await call.state.link.flush()
+    return _show(window)
 
 
 async def cancel_window(call: Call) -> web.Response:
@@ -103,6 +107,7 @@ async def cancel_window(call: Call) -> web.Response:
     for window in operations.intent.windows:
         if window.id == call.path["id"]:
             operations.cancel_window(window)
+            await call.state.link.flush()
             return web.Response(status=204)
     raise Problem(404, f"there is no maintenance window {call.path['id']!r}")
 
