@@ -18,7 +18,7 @@ from ocaserve.control.handlers import (
     status,
     views,
 )
-from ocaserve.control.routing import ROUTES, limit_requests, tell_problems
+from ocaserve.control.routing import ROUTES, SILENT, limit_requests, tell_problems
 from ocaserve.control.state import STATE, ControlState
 
 AREAS: tuple[Callable[[web.Application], None], ...] = (
@@ -45,6 +45,7 @@ def build_app(state: ControlState) -> web.Application:
     )
     app[STATE] = state
     app[ROUTES] = []
+    app[SILENT] = set()
     for register in AREAS:
         register(app)
     return app

@@ -15,7 +15,7 @@ from ocaserve.addresses import Address
 from ocaserve.control.app import build_app
 from ocaserve.control.auth import Guard
 from ocaserve.control.link import Link
-from ocaserve.control.listening import listen
+from ocaserve.control.listening import listening
 from ocaserve.control.local_token import publish_token, withdraw_token
 from ocaserve.control.operations import recall_intent, state_file_in
 from ocaserve.control.state import ControlState
@@ -92,11 +92,11 @@ async def _serve(given: Given, guard: Guard) -> None:
         await asyncio.wait_for(has_seen.wait(), _SIGHT_S)
     runner = web.AppRunner(build_app(state), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
-    await listen(runner, given.listeners, settings.control)
-    link.tell_ready(loop)
-    looking = asyncio.create_task(_look_again_and_again(state))
-    await is_over.wait()
-    looking.cancel()
+    async with listening(runner, given.listeners, settings.control):
+        link.tell_ready(loop)
+        looking = asyncio.create_task(_look_again_and_again(state))
+        await is_over.wait()
+        looking.cancel()
     await runner.cleanup()
 
 

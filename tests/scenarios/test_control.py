@@ -236,6 +236,21 @@ def test_requests_in_flight(serve: Serve, store: Path) -> None:
         )
 
 
+def test_silent_connections(serve: Serve, store: Path) -> None:
+    """Who does not say what it wants is let go; who did may be silent for longer."""
+    toml = QUIET + '[control]\nlisten = ["127.0.0.1:0"]\nhead_s = 1\n'
+    with serve(store, toml=toml, workers=1) as daemon, ExitStack() as clients:
+        silent, slow, good = (
+            clients.enter_context(Wire(as_pair(control(daemon)))) for _ in range(3)
+        )
+        slow.send(b"GET /v1/status HTTP/1.1\r\nHost: local")
+        for _ in range(2):
+            good.send(request("/healthz", host="localhost"))
+            assert good.read_response().status == 200
+            assert silent.is_ended()
+            assert slow.is_ended()
+
+
 def as_pair(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host, int(port)
