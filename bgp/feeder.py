@@ -40,8 +40,8 @@ When this program is killed
 ---------------------------
 A write of ExaBGP's into a pipe that nobody holds open ends its sessions, and it does not make new
 ones. So a second process, the guard, holds the pipes open and does nothing else. When the feeder
-ends without ExaBGP's doing, the guard says a word to ExaBGP, which then finds its child gone and
-starts another one.
+ends without ExaBGP's doing, the guard says a word to ExaBGP, again and again until it finds its
+child gone and starts another one.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ _GATHER_S = (
 )
 _CONNECT_AGAIN_S = 0.2
 _ANSWER_S = 5.0  # for ExaBGP to list its neighbors; a command that failed has no answer
+_SAY_AGAIN_S = 0.1
 _FLUSH_S = 1.0  # for control to take the last lines; ExaBGP kills its child after 2 s
 _ORDER_BYTES = 65_536
 _TYPE_WITHIN = 600  # bytes of a line, in which its type comes: before it only a host name is long
@@ -323,12 +324,24 @@ def guard_pipes() -> None:
 
 
 def _guard(feeder_lives: int) -> NoReturn:
-    """Wait for the feeder's end, and then for ExaBGP to close the pipes."""
+    """Wait for the feeder's end, and then for ExaBGP to close the pipes.
+
+    The word is said again until then: a process that ends closes its pipes before its parent can
+    see that it ended, and ExaBGP looks whether its child lives only when it has read something.
+    """
+    poll = select.poll()
+    poll.register(_STDIN, select.POLLIN)
     with suppress(OSError):
         os.read(feeder_lives, 1)
-        os.write(_STDOUT, b"debug the feeder has ended\n")
-        while os.read(_STDIN, _READ_BYTES):
-            pass
+        os.set_blocking(_STDOUT, False)
+        say_at = time.monotonic()
+        while True:
+            if time.monotonic() >= say_at:
+                say_at += _SAY_AGAIN_S
+                with suppress(BlockingIOError):
+                    os.write(_STDOUT, b"debug the feeder has ended\n")
+            if poll.poll(_SAY_AGAIN_S * 1000) and not os.read(_STDIN, _READ_BYTES):
+                break
     os._exit(0)
 
 

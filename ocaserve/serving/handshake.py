@@ -177,9 +177,10 @@ class Handshake:
         before, self._interest = self._interest, interest
         if before != interest:
             readiness = self.all.services.readiness
-            readiness.change(self._fileno, self._on_ready, before, interest)
+            readiness.change(self._fileno, self, before, interest)
 
-    def _on_ready(self, _: int) -> None:
+    def on_ready(self, _: int) -> None:
+        """The client has sent something, or takes something."""
         self._set_interest(0)
         self.all.wait_for_turn(self)
 
