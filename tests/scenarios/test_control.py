@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -304,6 +304,30 @@ def test_status_command(daemon: Daemon) -> None:
     assert "serving" in shown.stdout
     as_json = command("status", "--json", "--control", control(daemon))
     assert '"takes_traffic": true' in as_json.stdout
+
+
+def test_status_that_is_watched(daemon: Daemon) -> None:
+    """It goes on until Ctrl-C, also over a killed control process, and ends without a complaint."""
+    words = ["status", "--watch", "--control", control(daemon)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "ocaserve", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "FORCE_COLOR": "1", "COLUMNS": "100"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        read_until(process.stdout, "serving")
+        os.kill(daemon.control(), signal.SIGKILL)
+        for _ in range(2):
+            read_until(process.stdout, "serving")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.stderr.read() == ""
+
+
+def read_until(stream: IO[str], word: str) -> None:
+    """Lines, until one has the word. Raises AssertionError at the end."""
+    assert any(word in line for line in stream)
 
 
 def test_reload_command(daemon: Daemon) -> None:
