@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -21,9 +22,15 @@ CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 def free_ports() -> int:
-    """The first of ten that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return min(int(probe.getsockname()[1]), 65_000)
+    """The first of ten in a row, below those that the system gives to clients (ip(7))."""
+    for first in random.sample(range(20_000, 32_000, 10), 100):
+        try:
+            for port in range(first, first + 10):
+                socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return first
+    raise RuntimeError("no ten free ports in a row between 20000 and 32000")
 
 
 def command(output: Path, scratch: Path, *scenarios: str) -> list[str]:

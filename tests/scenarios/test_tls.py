@@ -462,7 +462,14 @@ def test_a_client_that_stalls(serve: Serve, store: Path, pairs: list[Pair]) -> N
         TlsWire(tls_address(running), receive_buffer=4096) as wire,
     ):
         wire.send(request("/stall.bin"))
-        eventually(lambda: running.counters()["close_stall_timeout"] == 1, "it is cut")
+        # The kernel gives up at twice the time, which comes first on a busy machine.
+        reasons = ("close_stall_timeout", "close_client_gone")
+
+        def cut() -> int:
+            counts = running.counters()
+            return sum(counts[reason] for reason in reasons)
+
+        eventually(lambda: cut() == 1, "it is cut")
 
 
 # -- real clients --------------------------------------------------------------------------------
