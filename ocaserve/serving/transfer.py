@@ -21,7 +21,7 @@ import os
 import socket
 from contextlib import suppress
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import Protocol
 
 from ocaserve.protocol.messages import ByteRange, ResponsePlan
@@ -41,6 +41,7 @@ _AHEAD_BYTES = (
 )  # asked of the disk beyond a cold step, so that the next one is there
 
 _AHEAD_PIECE_BYTES = 256 * 1024
+_LET_IN_S = 50e-6
 
 _LOOKS_PER_STALL = 4  # so that a stall is noticed at most a quarter of stall_s late
 
@@ -539,9 +540,9 @@ def read_ahead(file: int, position: int, count: int) -> None:
 
     The call does not wait, but it takes a third of a millisecond of the processor for each MiB, and
     the scheduler would let the event loop wait for that long. So it is made in pieces, and the
-    event loop is let in between.
+    event loop is let in between. (Python's sched_yield would keep the interpreter's lock.)
     """
     for start in range(position, position + count, _AHEAD_PIECE_BYTES):
         piece = min(_AHEAD_PIECE_BYTES, position + count - start)
         os.posix_fadvise(file, start, piece, os.POSIX_FADV_WILLNEED)
-        os.sched_yield()
+        sleep(_LET_IN_S)
