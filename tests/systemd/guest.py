@@ -1,0 +1,321 @@
+"""What is tried inside of the virtual machine, as root; `systemd: all good` comes last.
+
+Runs with Debian's Python alone, beside the package that is tried.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from tests.systemd.load import Load, fetch
+
+UNIT = "ocaserve.service"
+STORE = Path("/srv/oca")
+FILM = STORE / "film.bin"
+CONFIG = Path("/etc/ocaserve/ocaserve.toml")
+DROP_INS = Path("/etc/systemd/system")
+ADDRESSES = ("0.0.0.0:80", "0.0.0.0:443")
+WORST_EXPOSURE = 2.0
+PATIENCE_S = 180.0
+
+TOML = """\
+[serve]
+listen = ["0.0.0.0:80"]
+access_log = "/var/log/ocaserve/access.log"
+workers = 2
+[tls]
+listen = ["0.0.0.0:443"]
+certificates = [{ cert = "/etc/ocaserve/a.pem", key = "/etc/ocaserve/a.key" }]
+ktls = "require"
+[bgp]
+router_id = "192.0.2.10"
+local_as = 64500
+allow_bogons = ["198.51.100.0/24"]
+[[bgp.neighbor]]
+address = "127.0.0.2"
+peer_as = 64501
+local_address = "127.0.0.1"
+[[store]]
+path = "/srv/oca"
+"""
+BIRD = """\
+router id 192.0.2.1;
+protocol device { }
+protocol static clients { ipv4; route 198.51.100.0/24 blackhole; }
+protocol bgp appliance {
+  local 127.0.0.2 port 179 as 64501;
+  neighbor 127.0.0.1 as 64500;
+  multihop; passive yes; strict bind yes;
+  ipv4 { export all; import none; next hop self; };
+}
+"""
+
+
+# -- means ---------------------------------------------------------------------------------------
+
+
+def show(what: str, good: object) -> None:
+    """A line on the console; the first that is bad ends the test."""
+    print(f"systemd: {'good' if good else 'BAD '}  {what}", flush=True)
+    if not good:
+        print(run("journalctl", "--no-pager", "-n", "60", "-o", "short-monotonic"), flush=True)
+        sys.exit(1)
+
+
+def attempt(*words: str) -> tuple[int, str]:
+    """Status and all that a command prints."""
+    done = subprocess.run(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return done.returncode, done.stdout
+
+
+def run(*words: str) -> str:
+    """What a command prints; it must not fail."""
+    status, text = attempt(*words)
+    if status:
+        show(f"{' '.join(words)}: status {status}\n{text}", good=False)
+    return text
+
+
+def prop(name: str, unit: str = UNIT) -> str:
+    return run("systemctl", "show", "--property", name, "--value", unit).strip()
+
+
+def eventually(what: str, holds: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        if time.monotonic() > end:
+            show(what, good=False)
+        time.sleep(0.2)
+
+
+def main_pid() -> int:
+    return int(prop("MainPID"))
+
+
+def journal() -> str:
+    return run("journalctl", "--no-pager", "-o", "cat", "-u", UNIT)
+
+
+def serves() -> bool:
+    with suppress(OSError):
+        return fetch() == FILM.read_bytes() == fetch(tls=True)
+    return False
+
+
+def drop_in(unit: str, text: str) -> None:
+    folder = DROP_INS / f"{unit}.d"
+    folder.mkdir(exist_ok=True)
+    (folder / "test.conf").write_text(text)
+    run("systemctl", "daemon-reload")
+
+
+def members() -> dict[int, str]:
+    """Processes of the unit: pid and command line."""
+    found = {}
+    for word in Path("/sys/fs/cgroup/system.slice", UNIT, "cgroup.procs").read_text().split():
+        command = Path("/proc", word, "cmdline").read_bytes().replace(b"\0", b" ")
+        found[int(word)] = command.decode(errors="replace")
+    return found
+
+
+# -- what is tried -------------------------------------------------------------------------------
+
+
+def install() -> None:
+    run("dpkg", "-i", "/root/first.deb")
+    run("systemctl", "restart", "systemd-modules-load", "systemd-sysctl")
+    run("udevadm", "trigger", "--subsystem-match=block", "--action=change", "--settle")
+    show("installed; not started before it is told to", prop("ActiveState") == "inactive")
+    FILM.write_bytes(os.urandom(6 << 20))
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+        "-nodes", "-subj", "/CN=oca-1.example.net", "-days", "2",
+        "-keyout", "/etc/ocaserve/a.key", "-out", "/etc/ocaserve/a.pem")  # fmt: skip
+    run("chown", "-R", "ocaserve:", str(STORE), "/etc/ocaserve/a.key")
+    run("chmod", "0400", "/etc/ocaserve/a.key")
+    CONFIG.write_text(TOML)
+    Path("/etc/bird/bird.conf").write_text(BIRD)
+    run("systemctl", "restart", "bird")
+    run("ocaserve", "check", "-c", str(CONFIG))
+
+
+def start() -> None:
+    run("systemctl", "enable", "--now", "--quiet", UNIT)
+    show("Type=notify: `systemctl start` ends when it serves, HTTP and TLS", serves())
+    show(f"status: {prop('StatusText')}", prop("StatusText").startswith("serving"))
+    show("its messages are in the journal", "serving /srv/oca on" in journal())
+    eventually("access log", lambda: "GET /film.bin" in access_log())
+    show("its access log is written", good=True)
+    eventually("a route of the router is heard", lambda: "198.51.100.0/24" in routes())
+    show("ExaBGP runs in the unit and hears a router's route", good=True)
+
+
+def access_log() -> str:
+    return Path("/var/log/ocaserve/access.log").read_text()
+
+
+def routes() -> str:
+    return attempt("ocaserve", "routes", "-c", str(CONFIG))[1]
+
+
+def try_hardening() -> None:
+    found = run("systemd-analyze", "security", "--no-pager", UNIT)
+    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", found)
+    assert exposure, found
+    show(f"exposure of the running unit: {exposure[1]}", float(exposure[1]) <= WORST_EXPOSURE)
+    processes = members()
+    wanted = {"Uid": str(uid()), "CapEff": "0000000000000400", "CapBnd": "0000000000000400",
+              "NoNewPrivs": "1", "Seccomp": "2"}  # fmt: skip
+    for pid in processes:
+        status = Path(f"/proc/{pid}/status").read_text()
+        for name, value in wanted.items():
+            told = re.search(rf"^{name}:\s+(\S+)", status, re.MULTILINE)
+            if not told or told[1] != value:
+                show(f"{processes[pid]}: {name} is {told and told[1]}, not {value}", good=False)
+    show(f"each of {len(processes)} processes: own user, one capability, filter", processes)
+    show("one of them is ExaBGP", any("exabgp" in command for command in processes.values()))
+    for command, may in (
+        ("touch /var/lib/ocaserve/x", True),
+        ("cmp /srv/oca/film.bin /srv/oca/film.bin", True),
+        ("touch /srv/oca/x", False),
+        ("touch /etc/ocaserve/x", False),
+        ("touch /usr/x", False),
+        ("ls /root", False),
+        ("ls /dev/nvme0n1", False),
+        ("ls /proc/1", False),
+    ):
+        status, _ = attempt(
+            "nsenter", "--target", str(main_pid()), "--mount", "setpriv", "--reuid", "ocaserve",
+            "--regid", "ocaserve", "--clear-groups", "sh", "-c", command,
+        )  # fmt: skip
+        show(f"in its view of the files, `{command}` {'works' if may else 'fails'}",
+             (status == 0) == may)  # fmt: skip
+
+
+def uid() -> int:
+    return int(run("id", "-u", "ocaserve"))
+
+
+def try_reload() -> None:
+    pid = main_pid()
+    with Load(FILM) as load:
+        for count in (1, 2):
+            run("systemctl", "reload", UNIT)
+            eventually("reload", lambda n=count: journal().count("reloaded: ") == n)
+    show(f"two reloads under load: {load}", not load.bad and load.good)
+    show("by the same main process", main_pid() == pid)
+    CONFIG.write_text(TOML.replace("workers = 2", "workers = 0"))
+    run("systemctl", "reload", UNIT)
+    eventually("refusal", lambda: "reload refused" in journal())
+    CONFIG.write_text(TOML)
+    show("a faulty file is refused, the journal says why, and it serves on",
+         "serve.workers" in journal() and serves())  # fmt: skip
+
+
+def try_upgrade(package: str, version: str) -> None:
+    pid = main_pid()
+    with Load(FILM) as load:
+        run("dpkg", "-i", f"/root/{package}")
+        eventually("upgrade", lambda: main_pid() not in (0, pid))
+        eventually("end of the old version", lambda: not Path(f"/proc/{pid}").exists())
+    show(f"upgrade under load: {load}", not load.bad and load.good)
+    show(f"systemd follows: {prop('StatusText')}, restarts {prop('NRestarts')}",
+         prop("ActiveState") == "active" and prop("NRestarts") == "0")  # fmt: skip
+    now = run("dpkg-query", "-W", "-f", "${Version}", "ocaserve")
+    show(f"it is version {now}", now.endswith(version) and serves())
+
+
+def try_rotation() -> None:
+    run("logrotate", "--force", "/etc/logrotate.d/ocaserve")
+    fetch("/film.bin")
+    eventually("a line in the new log", lambda: "GET" in access_log())
+    show("logrotate: the new file is written", Path("/var/log/ocaserve/access.log.1").exists())
+
+
+def try_watchdog() -> None:
+    drop_in(UNIT, "[Service]\nWatchdogSec=20\n")
+    run("systemctl", "restart", UNIT)
+    pid = main_pid()
+    time.sleep(30)
+    show("fed, the watchdog leaves it alone", main_pid() == pid)
+    begun = time.monotonic()
+    os.kill(pid, signal.SIGSTOP)
+    eventually("restart", lambda: main_pid() not in (0, pid) and prop("ActiveState") == "active")
+    show(f"a supervisor that hangs is replaced, after {time.monotonic() - begun:.0f} s", serves())
+    show("the journal names the watchdog", "Watchdog timeout" in journal())
+
+
+def try_crash() -> None:
+    pid = main_pid()
+    os.kill(pid, signal.SIGKILL)
+    eventually("restart", lambda: main_pid() not in (0, pid) and prop("ActiveState") == "active")
+    show("killed with -9, it is started again", serves())
+    show("no process of before is left", all(
+        int(parent_of(other)) in members() or other == main_pid() for other in members()
+    ))  # fmt: skip
+
+
+def parent_of(pid: int) -> str:
+    return re.findall(r"^PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[0]
+
+
+def try_socket() -> None:
+    run("systemctl", "stop", UNIT)
+    lines = "".join(f"ListenStream={address}\n" * 2 for address in ADDRESSES)
+    drop_in("ocaserve.socket", f"[Socket]\nListenStream=\n{lines}")
+    run("systemctl", "enable", "--now", "--quiet", "ocaserve.socket")
+    show("with the socket alone, no process runs", prop("MainPID") == "0")
+    show("the first connection starts the service, and is served", serves())
+    held = run("ss", "-Hltnp", "sport = :80 or sport = :443")
+    show("the ports are systemd's", held.count('"systemd"') == 2 * len(ADDRESSES))
+    with Load(FILM) as load:
+        for _ in range(2):
+            pid = main_pid()
+            run("systemctl", "restart", UNIT)
+            show("restarted", main_pid() not in (0, pid))
+            load.wait_for(3)
+    show(f"two restarts under load: {load}", not load.bad and load.good)
+
+
+def remove() -> None:
+    run("dpkg", "-r", "ocaserve")
+    show("removed: it has ended", prop("ActiveState") == "inactive" and not run("ss", "-Hltn",
+         "sport = :80 or sport = :443 or sport = :8081").strip())  # fmt: skip
+    listed = run("systemctl", "list-unit-files", "--no-legend", "ocaserve.*")
+    show(f"no unit is left {listed.split()}", not listed.split())
+    show("content and configuration are", FILM.exists() and CONFIG.exists())
+    run("dpkg", "-P", "ocaserve")
+    show("purged: content is left, configuration is not", FILM.exists() and not CONFIG.exists())
+
+
+def main() -> None:
+    manager = run("systemctl", "--version").splitlines()[0]
+    print(f"systemd: Linux {platform.release()}, {manager}, Python {platform.python_version()}",
+          flush=True)  # fmt: skip
+    install()
+    start()
+    try_hardening()
+    try_reload()
+    try_upgrade("second.deb", "+next")
+    try_rotation()
+    try_watchdog()
+    try_crash()
+    try_socket()
+    try_upgrade("first.deb", "0.1.0")
+    remove()
+    print("systemd: all good", flush=True)
+
+
+if __name__ == "__main__":
+    main()
