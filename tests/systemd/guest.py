@@ -138,7 +138,7 @@ def install() -> None:
     run("systemctl", "restart", "systemd-modules-load", "systemd-sysctl")
     run("udevadm", "trigger", "--subsystem-match=block", "--action=change", "--settle")
     show("installed; not started before it is told to", prop("ActiveState") == "inactive")
-    FILM.write_bytes(os.urandom(6 << 20))
+    FILM.write_bytes(os.urandom(2 << 20))
     run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
         "-nodes", "-subj", "/CN=oca-1.example.net", "-days", "2",
         "-keyout", "/etc/ocaserve/a.key", "-out", "/etc/ocaserve/a.pem")  # fmt: skip
