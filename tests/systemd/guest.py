@@ -5,19 +5,17 @@ Runs with Debian's Python alone, beside the package that is tried.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from tests.systemd.load import Load, fetch
+from tests.systemd.means import attempt, eventually, run, show
+from tests.systemd.tuning import try_doctor
 
 UNIT = "ocaserve.service"
 STORE = Path("/srv/oca")
@@ -26,7 +24,6 @@ CONFIG = Path("/etc/ocaserve/ocaserve.toml")
 DROP_INS = Path("/etc/systemd/system")
 ADDRESSES = ("0.0.0.0:80", "0.0.0.0:443")
 WORST_EXPOSURE = 2.0
-PATIENCE_S = 180.0
 
 TOML = """\
 [serve]
@@ -61,43 +58,8 @@ protocol bgp appliance {
 """
 
 
-# -- means ---------------------------------------------------------------------------------------
-
-
-def show(what: str, good: object) -> None:
-    """A line on the console; the first that is bad ends the test."""
-    print(f"systemd: {'good' if good else 'BAD '}  {what}", flush=True)
-    if not good:
-        print(run("journalctl", "--no-pager", "-n", "60", "-o", "short-monotonic"), flush=True)
-        sys.exit(1)
-
-
-def attempt(*words: str) -> tuple[int, str]:
-    """Status and all that a command prints."""
-    done = subprocess.run(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    return done.returncode, done.stdout
-
-
-def run(*words: str) -> str:
-    """What a command prints; it must not fail."""
-    status, text = attempt(*words)
-    if status:
-        show(f"{' '.join(words)}: status {status}\n{text}", good=False)
-    return text
-
-
 def prop(name: str, unit: str = UNIT) -> str:
     return run("systemctl", "show", "--property", name, "--value", unit).strip()
-
-
-def eventually(what: str, holds: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        if time.monotonic() > end:
-            show(what, good=False)
-        time.sleep(0.2)
 
 
 def main_pid() -> int:
@@ -135,12 +97,11 @@ def members() -> dict[int, str]:
 
 def install() -> None:
     run("dpkg", "-i", "/root/first.deb")
-    run("systemctl", "restart", "systemd-modules-load", "systemd-sysctl")
-    run("udevadm", "trigger", "--subsystem-match=block", "--action=change", "--settle")
+    run("systemctl", "restart", "systemd-modules-load")
     show("installed; not started before it is told to", prop("ActiveState") == "inactive")
     FILM.write_bytes(os.urandom(2 << 20))
     run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-        "-nodes", "-subj", "/CN=oca-1.example.net", "-days", "2",
+        "-nodes", "-subj", "/CN=oca-1.example.net", "-days", "90",
         "-keyout", "/etc/ocaserve/a.key", "-out", "/etc/ocaserve/a.pem")  # fmt: skip
     run("chown", "-R", "ocaserve:", str(STORE), "/etc/ocaserve/a.key")
     run("chmod", "0400", "/etc/ocaserve/a.key")
@@ -288,11 +249,18 @@ def try_socket() -> None:
     show(f"two restarts under load: {load}", not load.bad and load.good)
 
 
+def stay() -> None:
+    """The drop-in's watchdog is in force: a new main process that did not feed it would be killed."""
+    pid = main_pid()
+    time.sleep(40)
+    show("the new version feeds the watchdog", main_pid() == pid and prop("NRestarts") == "0")
+
+
 def remove() -> None:
     run("dpkg", "-r", "ocaserve")
     show("removed: it has ended", prop("ActiveState") == "inactive" and not run("ss", "-Hltn",
          "sport = :80 or sport = :443 or sport = :8081").strip())  # fmt: skip
-    listed = run("systemctl", "list-unit-files", "--no-legend", "ocaserve.*")
+    _, listed = attempt("systemctl", "list-unit-files", "--no-legend", "ocaserve.*")
     show(f"no unit is left {listed.split()}", not listed.split())
     show("content and configuration are", FILM.exists() and CONFIG.exists())
     run("dpkg", "-P", "ocaserve")
@@ -305,6 +273,7 @@ def main() -> None:
           flush=True)  # fmt: skip
     install()
     start()
+    try_doctor(str(CONFIG), FILM)
     try_hardening()
     try_reload()
     try_upgrade("second.deb", "+next")
@@ -313,6 +282,7 @@ def main() -> None:
     try_crash()
     try_socket()
     try_upgrade("first.deb", "0.1.0")
+    stay()
     remove()
     print("systemd: all good", flush=True)
 

@@ -24,7 +24,7 @@ cp "$SECOND" "$tree/root/second.deb"
 cp -R "$root/tests/systemd" "$tree/root/tests/"
 touch "$tree/root/tests/__init__.py"
 # Of the modules those for network and TLS; all of them would take longer to copy than the test.
-for part in kernel/net kernel/crypto kernel/arch kernel/lib kernel/drivers/net/virtio_net.ko \
+for part in kernel/net kernel/block kernel/crypto kernel/arch kernel/lib kernel/drivers/net/virtio_net.ko \
     kernel/drivers/net/net_failover.ko modules.builtin modules.order; do
     mkdir -p "$(dirname "$tree/lib/modules/$version/$part")"
     cp -R "$work/kernel/lib/modules/$version/$part" "$tree/lib/modules/$version/$part"
@@ -58,7 +58,7 @@ pack_initramfs virtio_pci nvme ext4 crc32c_generic virtio_net <<'INIT'
 /bin/busybox mount -o move /dev /new/dev
 exec /bin/busybox switch_root /new /lib/systemd/systemd
 INIT
-LIMIT_S=${LIMIT_S:-1500} APPEND="systemd.show_status=no rw" boot -m 2048 \
+LIMIT_S=${LIMIT_S:-1500} APPEND="systemd.show_status=no net.ifnames=0 rw" boot -m 2048 \
     -nic user,restrict=on,model=virtio-net-pci \
     -drive file="$work/disk",format=raw,if=none,id=disk,cache=unsafe \
     -device nvme,serial=1,drive=disk | tee "$work/console"
