@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 _PATIENCE_S = 120.0  # in emulation all is slow; a request that fails does so at once
 _PAUSE_S = 0.2
@@ -57,7 +58,7 @@ class Load:
         self.good = 0
         self.bad: list[str] = []
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         self.wait_for(3)

@@ -24,8 +24,8 @@ cp "$SECOND" "$tree/root/second.deb"
 cp -R "$root/tests/systemd" "$tree/root/tests/"
 touch "$tree/root/tests/__init__.py"
 # Of the modules those for network and TLS; all of them would take longer to copy than the test.
-for part in kernel/net kernel/block kernel/crypto kernel/arch kernel/lib kernel/drivers/net/virtio_net.ko \
-    kernel/drivers/net/net_failover.ko modules.builtin modules.order; do
+for part in kernel/net kernel/block kernel/crypto kernel/arch kernel/lib \
+    modules.builtin modules.order; do
     mkdir -p "$(dirname "$tree/lib/modules/$version/$part")"
     cp -R "$work/kernel/lib/modules/$version/$part" "$tree/lib/modules/$version/$part"
 done
@@ -51,7 +51,7 @@ ln -sf /dev/null "$tree/etc/systemd/system/serial-getty@ttyS0.service"
 truncate -s 3G "$work/disk"
 mkfs.ext4 -q -d "$tree" "$work/disk"
 
-pack_initramfs virtio_pci nvme ext4 crc32c_generic virtio_net <<'INIT'
+pack_initramfs virtio_pci nvme ext4 crc32c_generic e1000 <<'INIT'
 /bin/busybox mkdir /new
 /bin/busybox mount -t ext4 /dev/nvme0n1 /new
 /bin/busybox umount /proc /sys
@@ -59,7 +59,7 @@ pack_initramfs virtio_pci nvme ext4 crc32c_generic virtio_net <<'INIT'
 exec /bin/busybox switch_root /new /lib/systemd/systemd
 INIT
 LIMIT_S=${LIMIT_S:-1500} APPEND="systemd.show_status=no net.ifnames=0 rw" boot -m 2048 \
-    -nic user,restrict=on,model=virtio-net-pci \
+    -nic user,restrict=on,model=e1000 \
     -drive file="$work/disk",format=raw,if=none,id=disk,cache=unsafe \
     -device nvme,serial=1,drive=disk | tee "$work/console"
 grep -q '^systemd: all good' "$work/console"
