@@ -44,6 +44,7 @@ audit:
 docs:
 	$(PY) -m ocaserve.settings > docs/settings.md
 	$(PY) -m ocaserve.serving.closing > docs/close-reasons.md
+	$(PY) -m ocaserve.control.reference > docs/api.md
 	$(PY) -m ocaserve.steering.report_schema > docs/report-schema.json
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist *.egg-info

@@ -167,7 +167,9 @@ def unhardened(pid: int) -> list[str]:
     bind_alone = "0000000000000400"
     wanted = {"Uid": run("id", "-u", "ocaserve").strip(), "CapEff": bind_alone,
               "CapBnd": bind_alone, "NoNewPrivs": "1", "Seccomp": "2"}  # fmt: skip
-    told = dict(re.findall(r"^(\w+):\s+(\S+)", Path(f"/proc/{pid}/status").read_text(), re.M))
+    told = dict(
+        re.findall(r"^(\w+):\s+(\S+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    )
     return [name for name, value in wanted.items() if told.get(name) != value]
 
 
