@@ -25,6 +25,7 @@ CONFIG = Path("/etc/ocaserve/ocaserve.toml")
 DROP_INS = Path("/etc/systemd/system")
 ADDRESSES = ("0.0.0.0:80", "0.0.0.0:443")
 WORST_EXPOSURE = 2.0
+LATE = "was not ready within"
 
 TOML = """\
 [serve]
@@ -193,11 +194,23 @@ def has_reloaded(count: int) -> bool:
     return journal().count("reloaded: ") == count
 
 
+def has_upgraded(pid: int, late: int) -> bool:
+    """In emulation, on a busy machine, a start may take longer than an appliance waits for it; then
+    the old version goes on, as it should, and is told again."""
+    if main_pid() not in (0, pid):
+        return True
+    if journal().count(LATE) > late:
+        show("(the machine is slow: told once more)", serves())
+        run("systemctl", "kill", "--signal=USR2", "--kill-whom=main", UNIT)
+        eventually("a second start", lambda: main_pid() not in (0, pid))
+    return main_pid() not in (0, pid)
+
+
 def try_upgrade(package: str, version: str) -> None:
     pid = main_pid()
     with Load(FILM) as load:
         run("dpkg", "-i", f"/root/{package}")
-        eventually("upgrade", lambda: main_pid() not in (0, pid))
+        eventually("upgrade", partial(has_upgraded, pid, journal().count(LATE)))
         eventually("end of the old version", lambda: not Path(f"/proc/{pid}").exists())
     show(f"upgrade under load: {load}", not load.bad and load.good)
     show(f"systemd follows: {prop('StatusText')}, restarts {prop('NRestarts')}",

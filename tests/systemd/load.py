@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 _PATIENCE_S = 120.0  # in emulation all is slow; a request that fails does so at once
-_PAUSE_S = 0.2
+_PAUSE_S = 0.5
 
 
 def unchecked() -> ssl.SSLContext:

@@ -39,4 +39,4 @@ def eventually(what: str, holds: Callable[[], object]) -> None:
     while not holds():
         if time.monotonic() > end:
             show(what, good=False)
-        time.sleep(0.2)
+        time.sleep(1)
