@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.systemd.load import Load, fetch
+from tests.systemd.manual import try_manual
 from tests.systemd.means import attempt, eventually, run, show
 from tests.systemd.tuning import try_doctor
 
@@ -300,6 +302,10 @@ def main() -> None:
     try_upgrade("first.deb", "0.1.0")
     stay()
     remove()
+    shutil.rmtree(DROP_INS / "ocaserve.service.d")
+    shutil.rmtree(DROP_INS / "ocaserve.socket.d")
+    run("systemctl", "daemon-reload")
+    try_manual("/root/first.deb")
     print("systemd: all good", flush=True)
 
 

@@ -23,6 +23,7 @@ cp "$FIRST" "$tree/root/first.deb"
 cp "$SECOND" "$tree/root/second.deb"
 cp -R "$root/tests/systemd" "$tree/root/tests/"
 touch "$tree/root/tests/__init__.py"
+cp "$root/docs/manual.md" "$tree/root/"
 # Of the modules those for network and TLS; all of them would take longer to copy than the test.
 for part in kernel/net kernel/block kernel/crypto kernel/arch kernel/lib \
     modules.builtin modules.order; do
@@ -50,6 +51,8 @@ ln -sf ../try.service "$tree/etc/systemd/system/graphical.target.wants/try.servi
 ln -sf /dev/null "$tree/etc/systemd/system/serial-getty@ttyS0.service"
 truncate -s 3G "$work/disk"
 mkfs.ext4 -q -d "$tree" "$work/disk"
+truncate -s 64M "$work/disk1"  # the manual's, for content
+mkfs.ext4 -q -L disk1 "$work/disk1"
 
 pack_initramfs virtio_pci nvme ext4 crc32c_generic e1000 <<'INIT'
 /bin/busybox mkdir /new
@@ -61,5 +64,7 @@ INIT
 LIMIT_S=${LIMIT_S:-1500} APPEND="systemd.show_status=no net.ifnames=0 rw" boot -m 2048 \
     -nic user,restrict=on,model=e1000 \
     -drive file="$work/disk",format=raw,if=none,id=disk,cache=unsafe \
-    -device nvme,serial=1,drive=disk | tee "$work/console"
+    -device nvme,serial=1,drive=disk \
+    -drive file="$work/disk1",format=raw,if=none,id=disk1,cache=unsafe \
+    -device nvme,serial=2,drive=disk1 | tee "$work/console"
 grep -q '^systemd: all good' "$work/console"
