@@ -42,7 +42,7 @@ def try_manual(package: str) -> None:
     """From the installation to the socket."""
     (PLACE / "dist").mkdir(parents=True)
     shutil.copy(package, PLACE / "dist" / "ocaserve_0.1.0_amd64.deb")
-    shutil.rmtree("/srv/oca")
+    shutil.rmtree("/srv/oca", ignore_errors=True)  # of an appliance before
     run("ip", "address", "add", "192.0.2.10/32", "dev", "lo")
     has_config = False
     for block in blocks():
