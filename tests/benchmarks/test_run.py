@@ -58,7 +58,7 @@ def test_a_round_of_64_kib_writes_the_page(tmp_path: Path) -> None:
     assert CONGESTION_CONTROL.read_text() == before
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-C", "TERM"])
 def test_an_interrupted_run_cleans_up_behind_itself(tmp_path: Path, ending: signal.Signals) -> None:
     before = CONGESTION_CONTROL.read_text()
@@ -67,7 +67,11 @@ def test_an_interrupted_run_cleans_up_behind_itself(tmp_path: Path, ending: sign
     with subprocess.Popen(
         command(output, scratch), cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as run:
-        eventually(lambda: list(scratch.glob("*/ocaserve-*/access.log")), "a server that runs")
+        eventually(
+            lambda: list(scratch.glob("*/ocaserve-*/access.log")),
+            "a server that runs",
+            timeout_s=60,
+        )
         run.send_signal(ending)
         _, said = run.communicate(timeout=40)
     assert run.returncode == 130
