@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,21 +15,20 @@ from ocaserve.steering.service import RouteService
 
 
 class RouteHealth:
-    """A component of health: sessions, their limits, the file of payloads, the control plane."""
+    """A component of health: sessions, their limits, the file of payloads."""
 
     name = "routes"
-    timing = Timing(rise_s=5.0, fall_s=10.0)
 
-    def __init__(self, service: RouteService, reporter: Reporter | None) -> None:
+    def __init__(self, service: RouteService) -> None:
+        health = service.settings.health
+        self.timing = Timing(health.rise_s, health.fall_s)
         self._service = service
-        self._reporter = reporter
-        self._started = time.time()
 
     def observe(self, now: float) -> Observation:
         """Called from a thread: it reads single values, of which each is whole."""
         service = self._service
         peers = list(service.sessions.peers.values())
-        problems = [*self._find_down(peers), *self._find_families(peers), *self._find_contact()]
+        problems = [*self._find_down(peers), *self._find_families(peers)]
         if service.vrps_fault:
             problems.append(Problem(Level.WARNING, "rpki", service.vrps_fault))
         up = sum(peer.state == "up" for peer in peers)
@@ -63,18 +61,6 @@ class RouteHealth:
                         subject,
                         f"{subject}: {family.source.routes} of {family.source.limit} prefixes",
                     )
-
-    def _find_contact(self) -> Iterator[Problem]:
-        reporter = self._reporter
-        if reporter is None or not reporter.failures:
-            return
-        since = time.time() - (self._service.last_contact or self._started)
-        if since > self._service.settings.report.lost_after_s:
-            yield Problem(
-                Level.WARNING,
-                "control plane",
-                f"no report was taken for {since:.0f} s: {reporter.fault}",
-            )
 
 
 class RouteMetrics(Collector):
