@@ -3,7 +3,7 @@ PY := .venv/bin/python
 CODE := ocaserve tests $(wildcard benchmarks bgp)
 
 .PHONY: all check test format lint types fast coverage scenarios bench bench-quick docs clean \
-	deb test-deb test-ktls lock audit
+	deb test-deb test-deb-long test-systemd test-container test-ktls lock audit
 
 check: lint types fast audit
 test: lint types coverage all
@@ -33,8 +33,14 @@ bench-quick:
 	$(PY) -m benchmarks --quick
 deb:
 	deploy/debian/build
-test-deb:
+test-deb:  # docs/trials.md says what it and those below need
 	deploy/debian/test
+test-deb-long:
+	deploy/debian/test --long
+test-systemd:  # in a virtual machine
+	PATH=$$PATH:/usr/sbin:/sbin sh tests/systemd/run.sh
+test-container:
+	deploy/test-container
 lock:
 	$(PY) -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --upgrade \
@@ -44,6 +50,7 @@ audit:
 docs:
 	$(PY) -m ocaserve.settings > docs/settings.md
 	$(PY) -m ocaserve.serving.closing > docs/close-reasons.md
+	$(PY) -m ocaserve.control.reference > docs/api.md
 	$(PY) -m ocaserve.steering.report_schema > docs/report-schema.json
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist *.egg-info

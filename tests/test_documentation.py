@@ -1,27 +1,31 @@
 """The documentation holds: each command runs, each configuration loads, each link leads somewhere.
 
 Blocks marked `sh` are commands, one a line. Those of our own program are run against a running
-appliance, with the paths and the configuration of the test in place of the manual's. Those that
-change the host (`HOST`) are only looked at: the files of ours that they name must be there.
+appliance, with the paths and the configuration of the test in place of the manual's; `serve` is, in
+a network of its own. Those that change the host (`HOST`) are only looked at here, the files of ours
+that they name must be there: `make test-systemd` runs every command of the manual as it stands in a
+virtual machine, `make test-deb` those of the README in a clean Debian tree.
 A block that sets variables is a script of its own, and runs as a whole.
 Blocks marked `toml` are configurations.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ocaserve.settings import load_settings
 from tests.support.daemon import Daemon
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,7 +34,7 @@ HOST = {
     "apt-get", "chmod", "chown", "journalctl", "make", "mkdir", "mount", "openssl", "python3",
     "sysctl", "systemctl", "udevadm", "./dev", "git", "cd", "podman", "curl",
 }  # fmt: skip
-LONG = {"serve", "demo"}  # run until they are stopped, and have scenarios of their own
+LONG = {"serve"}  # runs until it is stopped
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:
@@ -55,7 +59,7 @@ def commands() -> Iterator[tuple[Path, str]]:
                         yield page, shlex.join(words)
 
 
-def rows(found: Iterator[tuple[Path, str]]) -> list[object]:
+def rows(found: Iterable[tuple[Path, str]]) -> list[object]:
     return [pytest.param(text, id=f"{page.stem}-{n}") for n, (page, text) in enumerate(found)]
 
 
@@ -65,6 +69,7 @@ def is_ours(words: list[str]) -> bool:
 
 ALL = list(commands())
 OURS = [(page, text) for page, text in ALL if is_ours(shlex.split(text))]
+SERVING = [(page, text) for page, text in OURS if shlex.split(text)[1] in LONG]
 
 
 def test_commands_are_of_a_known_sort() -> None:
@@ -74,7 +79,7 @@ def test_commands_are_of_a_known_sort() -> None:
     assert OURS
 
 
-@pytest.mark.parametrize("text", rows(iter(ALL)))
+@pytest.mark.parametrize("text", rows(ALL))
 def test_files_and_targets_are_there(text: str) -> None:
     """What a command names of ours exists: a file of deploy/, a target of make, a word of ./dev."""
     words = shlex.split(text)
@@ -91,7 +96,7 @@ def test_files_and_targets_are_there(text: str) -> None:
 SCRIPTS = [(page, text) for page in PAGES for text in blocks(page, "sh") if is_script(text)]
 
 
-@pytest.mark.parametrize("text", rows(iter(SCRIPTS)))
+@pytest.mark.parametrize("text", rows(SCRIPTS))
 def test_script(text: str, tmp_path: Path) -> None:
     """Runs to its end, and prints something."""
     done = subprocess.run(
@@ -123,12 +128,10 @@ def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.scenario
-@pytest.mark.parametrize("text", rows(iter(OURS)))
+@pytest.mark.parametrize("text", rows(row for row in OURS if row not in SERVING))
 def test_command(text: str, appliance: Path) -> None:
     """Runs to its end as the manual has it; asking a running appliance, it gets an answer."""
     words = shlex.split(text.replace(CONFIG, str(appliance)))[1:]
-    if words[0] in LONG:
-        words = [words[0], "--help"]
     done = subprocess.run(
         [sys.executable, "-m", "ocaserve", *words],
         capture_output=True, text=True, timeout=25, check=False,
@@ -138,6 +141,32 @@ def test_command(text: str, appliance: Path) -> None:
     assert done.returncode in may_be_told, done.stdout + done.stderr
     assert "ocaserve:" not in done.stderr
     assert done.stdout
+
+
+@pytest.mark.scenario
+@pytest.mark.skipif(
+    not shutil.which("unshare") or os.geteuid() != 0, reason="a network of its own takes root"
+)
+@pytest.mark.parametrize("text", rows(SERVING))
+def test_serving(text: str, tmp_path: Path) -> None:
+    """It serves on the addresses that it has by default, says so, and ends in order when told."""
+    config = tmp_path / "ocaserve.toml"
+    config.write_text(f'[[store]]\npath = "{tmp_path}"\n')
+    words = shlex.split(text.replace(CONFIG, str(config)).replace("/srv/video", str(tmp_path)))
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh",
+             sys.executable, "-m", "ocaserve", *words[1:]],
+            stdout=out, stderr=out,
+        )  # fmt: skip
+    try:
+        eventually(lambda: process.poll() is not None or b"serving" in log.read_bytes(), "starts")
+        assert b"on http://127.0.0.1:8080" in log.read_bytes(), log.read_text()
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert process.returncode == 0, log.read_text()
 
 
 @pytest.mark.skipif(not shutil.which("bird"), reason="BIRD is not installed")
@@ -153,7 +182,7 @@ def test_configuration_of_bird(tmp_path: Path) -> None:
 CONFIGURATIONS = [(page, text) for page in PAGES for text in blocks(page, "toml")]
 
 
-@pytest.mark.parametrize("text", rows(iter(CONFIGURATIONS)))
+@pytest.mark.parametrize("text", rows(CONFIGURATIONS))
 def test_configuration(text: str, tmp_path: Path) -> None:
     """Each is one that the program takes; what it leaves out is filled in, its paths are made."""
     text = re.sub(r'"/(srv|var|etc)/', rf'"{tmp_path}/\1/', text)

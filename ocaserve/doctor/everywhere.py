@@ -19,6 +19,7 @@ def common_checks(needs: Needs, *, is_freebsd: bool) -> Sequence[Check]:
     return (
         *_exabgp(),
         *_surroundings(is_freebsd),
+        *(_tls(is_freebsd) if needs.kernel_tls else ()),
         *_stores(needs),
         _descriptors(needs, is_freebsd),
     )
@@ -85,6 +86,11 @@ def _surroundings(is_freebsd: bool) -> Sequence[Check]:
             if is_freebsd
             else "ip -6 address add PREFIX::10/64 dev DEVICE",
         ),
+    )
+
+
+def _tls(is_freebsd: bool) -> Sequence[Check]:
+    return (
         Check(
             "tls-library",
             Source("openssl"),

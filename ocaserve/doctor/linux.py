@@ -25,7 +25,8 @@ _MOST_QUEUES = 16  # beyond these, interrupts are no longer what limits
 
 def linux_checks(needs: Needs) -> Sequence[Check]:
     """For a kernel of 5.x or 6.x."""
-    return (*_kernel(needs), *_TCP, *_queues(needs), *_memory(), *_disks(needs), *_CARDS)
+    tls = (_KERNEL_TLS,) if needs.kernel_tls else ()
+    return (*_kernel(needs), *tls, *_TCP, *_queues(needs), *_memory(), *_disks(needs), *_CARDS)
 
 
 def _sysctl(name: str, key: str, rule: Rule, value: str | int, cost: str) -> Check:
@@ -56,15 +57,16 @@ def _kernel(needs: Needs) -> Sequence[Check]:
             "each open file of a worker has a mapping; without one more, the next file cannot be "
             "opened and its clients hear 503",
         ),
-        Check(
-            "ktls",
-            Source("sysctl", "net.ipv4.tcp_available_ulp"),
-            has_word("tls"),
-            "TLS is encrypted by the workers and copied, instead of by the kernel under sendfile",
-            "modprobe tls && echo tls > /etc/modules-load.d/ocaserve.conf",
-        ),
     )
 
+
+_KERNEL_TLS = Check(
+    "ktls",
+    Source("sysctl", "net.ipv4.tcp_available_ulp"),
+    has_word("tls"),
+    "TLS is encrypted by the workers and copied, instead of by the kernel under sendfile",
+    "modprobe tls && echo tls > /etc/modules-load.d/ocaserve.conf",
+)
 
 _TCP = (
     _sysctl(

@@ -21,6 +21,7 @@ class Needs:
     step_bytes: int = 1_048_576
     backlog: int = BACKLOG
     sets_lowat: bool = False  # each socket gets a TCP_NOTSENT_LOWAT of its own
+    kernel_tls: bool = False  # TLS is served, and the kernel may encrypt it
 
     @classmethod
     def of(cls, settings: Settings, user: str) -> Needs:
@@ -33,6 +34,7 @@ class Needs:
             open_files=serve.open_files,
             step_bytes=serve.step_bytes,
             sets_lowat=serve.notsent_lowat_bytes > 0,
+            kernel_tls=bool(settings.tls.listen) and settings.tls.ktls != "off",
         )
 
     @property

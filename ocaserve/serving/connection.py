@@ -57,7 +57,6 @@ _AT_ONCE = HISTOGRAM_PLACES[Histogram.AT_ONCE_US]
 _HELD = HISTOGRAM_PLACES[Histogram.HELD_US]
 _FIRST_BYTE = HISTOGRAM_PLACES[Histogram.FIRST_BYTE_US]
 _SIZE = HISTOGRAM_PLACES[Histogram.RESPONSE_BYTES]
-_BETWEEN_REQUESTS = frozenset({State.BETWEEN, State.READING_HEAD})
 
 
 class Connection:
@@ -568,6 +567,10 @@ class Connection:
             self.close(reason)
 
     def drain(self, now: float) -> None:
-        """The worker stops: go soon if idle; a response under way ends first."""
-        if self.state in _BETWEEN_REQUESTS:
+        """The worker stops: go soon if idle; a response under way ends first.
+
+        So does a head, and a first request has its time to begin: who has just connected has not
+        been told that the connection may end, and would take that for a failure.
+        """
+        if self.state is State.BETWEEN:
             self._set_deadline(min(self.deadline, now + self._services.drain_idle_s))

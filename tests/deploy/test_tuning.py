@@ -65,7 +65,8 @@ def test_disks() -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        "audit", "freebsd/ocaserve", "debian/build", "debian/test", "debian/test-inside",
+        "audit", "freebsd/ocaserve", "debian/build", "debian/clean-tree", "debian/test",
+        "debian/test-commands", "debian/test-inside", "test-container",
         "debian/postinst", "debian/prerm", "debian/postrm",
     ],
 )  # fmt: skip

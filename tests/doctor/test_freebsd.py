@@ -39,7 +39,7 @@ def examine(tmp_path: Path, **changed: str) -> dict[str, State]:
     kind = changed.get("type", "ufs")
     system.answers[f"/bin/df -T {tmp_path}"] = f"Filesystem Type\n/dev/da0 {kind} 1 {tmp_path}"
     host = FreeBsdHost([str(tmp_path)], User.current(), system)
-    checks = checks_for("freebsd14", Needs(workers=2))
+    checks = checks_for("freebsd14", Needs(workers=2, kernel_tls=True))
     return {f.check.name: f.state for f in judge_all(checks, host.read)}
 
 

@@ -12,11 +12,13 @@ from ocaserve.doctor import Finding, Needs, State, checks_for, judge_all
 from ocaserve.doctor.linux_host import LinuxHost
 from ocaserve.doctor.report import as_json, describe
 from ocaserve.doctor.stores import User
+from ocaserve.settings import load_settings
+from tests.support.certificates import make_pair
 from tests.support.fake_host import FakeRoot, FakeSystem
 
 ME = User.current()
 STRANGER = User("stranger", os.geteuid() + 1, frozenset({os.getegid() + 1}))
-NEEDS = Needs(user="ocaserve", workers=2)
+NEEDS = Needs(user="ocaserve", workers=2, kernel_tls=True)
 
 
 def examine(root: FakeRoot, system: FakeSystem, user: User = ME) -> list[Finding]:
@@ -135,6 +137,27 @@ def test_every_check_has_a_fault_that_shows_it() -> None:
     """A check that nothing trips would say that every host is in order."""
     names = {check.name for check in checks_for("linux", NEEDS)}
     assert names == {name for name, _, _ in FAULTS} | {"store-owner", "store-readable"}
+
+
+@pytest.mark.parametrize(
+    ("tls", "is_checked"),
+    [
+        pytest.param("", False, id="no_tls"),
+        pytest.param('ktls = "off"', False, id="in_the_workers"),
+        pytest.param('ktls = "auto"', True, id="in_the_kernel"),
+    ],
+)
+def test_kernel_tls_is_of_those_who_serve_tls(tmp_path: Path, tls: str, is_checked: bool) -> None:
+    """A host that serves none lacks nothing without the module."""
+    pair = make_pair(tmp_path, "a", "origin.example")
+    if tls:
+        tls = f'[tls]\nlisten = ["127.0.0.1:0"]\ncertificates = [{pair.toml}]\n{tls}\n'
+    config = tmp_path / "ocaserve.toml"
+    config.write_text(f'{tls}[[store]]\npath = "{tmp_path}"\n')
+    needs = Needs.of(load_settings(str(config)), "ocaserve")
+    names = {check.name for check in checks_for("linux", needs)}
+    assert ({"ktls", "tls-library"} <= names) is is_checked
+    assert ({"ktls", "tls-library"} & names != set()) is is_checked
 
 
 def test_files_of_others(root: FakeRoot) -> None:

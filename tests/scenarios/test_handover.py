@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,3 +132,21 @@ def test_new_version_does_not_cut_a_response(serve: Serve, store: Path) -> None:
             assert reader.read_exactly(head.length) == BIG
             assert daemon.process.wait(STOP_S) == 0
             assert fetch(daemon.address, request("/small.mp4")).body == SMALL
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [pytest.param(0, id="nothing_sent_yet"), pytest.param(20, id="half_a_head")],
+)
+def test_new_version_does_not_cut_a_first_request(serve: Serve, store: Path, begun: int) -> None:
+    """Who has just connected has been told nothing: the old version waits for the request."""
+    words = request("/small.mp4")
+    with serve(store, toml=QUIET) as daemon, Wire(daemon.address) as early:
+        early.send(words[:begun])
+        # Accepted, and so the old version's: one that came later on has been answered.
+        assert fetch(daemon.address, request("/small.mp4")).body == SMALL
+        with upgraded(daemon):
+            # Longer than the old version waits for the next request of one who had an answer.
+            time.sleep(1.5)
+            early.send(words[begun:])
+            assert early.read_response().body == SMALL

@@ -127,7 +127,7 @@ def test_reload_that_is_refused(tmp_path: Path) -> None:
         known = eventually(
             lambda: (
                 found
-                if (found := consult(path))["shown"]["reload"].get("outcome") == "refused"
+                if (found := consult(path))["shown"].get("reload", {}).get("outcome") == "refused"
                 else None
             ),
             "refused",

@@ -1,0 +1,1 @@
+"""The package under a live systemd, in a virtual machine: `make test-systemd`."""
