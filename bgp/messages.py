@@ -309,7 +309,7 @@ def _read_open(neighbor: Mapping[str, Any]) -> Event:
     capabilities = opened["capabilities"]
     spoken = capabilities.get("1", {"families": ["ipv4/unicast"]})["families"]
     return Opened(
-        int(opened["asn"]),
+        int(capabilities.get("65", {}).get("asn4", opened["asn"])),  # else AS_TRANS, RFC 6793
         int(opened["hold_time"]),
         str(opened["router_id"]),
         frozenset(int(code) for code in capabilities if str(code).isdigit()),

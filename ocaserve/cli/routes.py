@@ -203,6 +203,8 @@ def _peers_lines(found: dict[str, Any]) -> Iterable[str]:
         yield "no peers: [bgp] has no neighbors"
     for peer in found["peers"]:
         as_number = f" AS{peer['as']}" if "as" in peer else ""
+        if peer.get("opened_as") not in (None, 0, peer.get("as")):
+            as_number += f" (says it is AS{peer['opened_as']})"
         reason = f" ({peer['reason']})" if peer.get("reason") else ""
         yield f"{peer['address']}{as_number}: {peer['state']}{reason}"
         for name, family in peer["families"].items():

@@ -157,6 +157,7 @@ def _peer_values(peer: Peer) -> dict[str, Any]:
         "address": peer.session.peer,
         "local_address": peer.session.local,
         "as": peer.peer_as,
+        "opened_as": peer.opened_as,
         "local_as": peer.local_as,
         "state": peer.state,
         "since": round(peer.since, 3),

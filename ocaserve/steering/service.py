@@ -64,7 +64,7 @@ class RouteService:
     """The table, its sessions and its changes.
 
     sections: what else a report tells, by name; each is asked once a second and must be quick.
-    ask_refresh: called where lines are missing.
+    ask_refresh: called where lines are missing. is_fed: whether ExaBGP's feeder is connected.
     """
 
     def __init__(self, settings: Settings, ask_refresh: Callable[[], None] | None = None) -> None:
@@ -74,6 +74,7 @@ class RouteService:
         self.sessions = Sessions(self.table, Times(stale_s=settings.bgp.stale_s))
         self.sections: dict[str, Callable[[], Any]] = {}
         self.ask_refresh = ask_refresh
+        self.is_fed: Callable[[], bool] | None = None
         self.vrps: VrpTable | None = None
         self.vrps_fault = ""
         self.last_contact: float | None = None  # of the control plane, seconds since 1970

@@ -226,6 +226,7 @@ class Sessions:
         elif isinstance(event, StateChange):
             self._change_state(peer, event, now)
         elif isinstance(event, Opened):
+            peer.opened_as = event.asn
             peer.capabilities = event.capabilities
             peer.families_spoken = event.families
         elif isinstance(event, Notified):

@@ -426,6 +426,7 @@ async def _hear_feeder(app: web.Application) -> AsyncIterator[None]:
     service, state = app[SERVICE], app[STATE]
     feed = await open_feed(service, state.folder, state.settings.bgp, service.lose)
     service.ask_refresh = feed.refresh
+    service.is_fed = lambda: feed.is_connected
     yield
     await feed.stop()
 
