@@ -50,7 +50,7 @@ class Table:
 
         return {
             format_prefix(family, length, bits)
-            for family, length, keys, _ in self.table.snapshot()
+            for family, length, keys in self.table.snapshot()
             for bits in keys
         }
 
