@@ -7,9 +7,11 @@ not ours, and nothing that we do may hold it up.
 from __future__ import annotations
 
 import http.client
+import importlib.metadata
 import json
-import pwd
 import os
+import platform
+import pwd
 import re
 import socket
 import subprocess
@@ -20,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from benchmarks.errors import LoadFailure
@@ -30,6 +32,8 @@ from benchmarks.results import percentile, with_those_not_asked
 from benchmarks.routes import consumer, probe, speaker
 from benchmarks.routes.table import CHANGED, LOCAL_AS, PEER_AS, Played
 from bgp.configuration import Neighbor, render_configuration, render_environment
+
+Seen = TypeVar("Seen")
 
 _ROUTER, _APPLIANCE = "127.0.0.1", "127.0.0.2"
 _LONGEST_S = 300.0
@@ -65,17 +69,18 @@ def play_alone(played: Played, scratch: Path) -> dict[str, float]:
         router = _Router(stack)
         times = folder / "times"
         times.touch()
-        log = _start_exabgp(stack, folder, router.port, times)
+        log, exabgp = folder / "said.log", _start_exabgp(stack, folder, router.port, times)
         router.meet(log)
         ends = _Ends(times, log)
         figures = {"load_s": ends.await_next(router, played.load, 2)}
+        figures["exabgp_cpu_s"] = own_cpu_seconds(exabgp)
         changed = [ends.await_next(router, each + speaker.end_of_rib(4)) for each in played.changes]
         figures["changes_ms"] = 1e3 * changed[-1]
         figures["withdrawal_s"] = ends.await_next(router, played.withdrawal + speaker.end_of_rib(4))
         return figures
 
 
-def _start_exabgp(stack: ExitStack, folder: Path, port: int, times: Path) -> Path:
+def _start_exabgp(stack: ExitStack, folder: Path, port: int, times: Path) -> int:
     neighbor = Neighbor(
         address=_ROUTER,
         peer_as=PEER_AS,
@@ -90,8 +95,7 @@ def _start_exabgp(stack: ExitStack, folder: Path, port: int, times: Path) -> Pat
     (folder / "exabgp.env").write_text(render_environment(user))
     environment = ["env", f"EXABGP_ENVFILE={folder / 'exabgp.env'}"]
     command = [sys.executable, "-P", "-m", "exabgp", "server", str(folder / "exabgp.conf")]
-    stack.enter_context(running([*environment, *command], folder / "said.log"))
-    return folder / "said.log"
+    return stack.enter_context(running([*environment, *command], folder / "said.log")).pid
 
 
 class _Ends:
@@ -151,6 +155,7 @@ def play_appliance(played: Played, scratch: Path) -> dict[str, float]:
             figures = {"load_s": appliance.await_routes(router.send(played.load), played.routes)}
         figures |= {f"status_{name}": value for name, value in probed.items()}
         figures["control_cpu_s"] = own_cpu_seconds(appliance.control)
+        figures["exabgp_cpu_s"] = own_cpu_seconds(appliance.exabgp)
         figures["memory_mb"] = appliance.memory_mb("VmRSS")
         for encoding in ("identity", "gzip"):
             figures |= appliance.fetch_report(encoding)
@@ -184,8 +189,8 @@ class _Appliance:
     def __init__(self, pid: int, port: int, log: Path) -> None:
         self.log = log
         self._port = port
-        _await(lambda: _control_of(pid), "a control process", log)
-        self.control = _control_of(pid)
+        self.control = _await(lambda: _find(pid, b"oca-control"), "a control process", log)
+        self.exabgp = _await(lambda: _find(pid, b"exabgp"), "ExaBGP", log)
 
     def get(self, path: str, encoding: str = "identity") -> Iterator[bytes]:
         """An answer, in pieces."""
@@ -261,25 +266,37 @@ class _Appliance:
             program = ClientProgram("probe", process, self.log)
             program.wait_for_begin()
             yield found
-            seen = with_those_not_asked(program.findings(), _ASK_EVERY_S)
+            told = program.findings()
+        seen = with_those_not_asked(told["latencies_s"], _ASK_EVERY_S)
         shares = {"p50_ms": 0.5, "p99_ms": 0.99, "max_ms": 1.0}
         found.update({name: 1e3 * percentile(seen, share) for name, share in shares.items()})
 
 
-def _control_of(supervisor: int) -> int:
-    """The process, 0 while it is not there."""
+def _find(supervisor: int, name: bytes) -> int:
+    """The process that is called so, or runs a module of that name; 0 while it is not there."""
     for pid in process_tree(supervisor):
+        folder = Path(f"/proc/{pid}")
         try:
-            if Path(f"/proc/{pid}/comm").read_text().strip() == "oca-control":
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if (folder / "comm").read_bytes().strip() == name or name in words:
                 return pid
         except FileNotFoundError:
             continue
     return 0
 
 
-def _await(look: Callable[[], object], what: str, log: Path) -> None:
+def _await(look: Callable[[], Seen], what: str, log: Path) -> Seen:
+    """The first true answer. Raises LoadFailure."""
     deadline = time.monotonic() + _LONGEST_S
-    while not look():
+    while not (seen := look()):
         if time.monotonic() > deadline:
             raise LoadFailure(f"{what}: not in {_LONGEST_S:.0f} s: {last_words(log)}")
         time.sleep(_POLL_S)
+    return seen
+
+
+def describe_versions() -> dict[str, str]:
+    """The programs that take part."""
+    packages = ("ocaserve", "exabgp", "aiohttp")
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    return {"Python": platform.python_version(), **versions}

@@ -26,7 +26,7 @@ def main(port: str, interval: str) -> None:
         connection.getresponse().read()
         latencies.append(time.monotonic() - asked)
         due = max(due + float(interval), time.monotonic())
-    print(json.dumps(latencies), flush=True)
+    print(json.dumps({"latencies_s": latencies}), flush=True)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ class Speaker:
         self._listener.settimeout(_WAIT_S)
         self._session: socket.socket | None = None
         self._as = peer_as
+        self.address = address
         self.port: int = self._listener.getsockname()[1]
 
     def meet(self) -> None:

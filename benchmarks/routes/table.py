@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from bgp.messages import Announcement, Attributes, Session, Update
-from bgp.prefixes import format_prefix
 from benchmarks.routes import speaker
+from bgp.messages import Attributes, Session, Update
+from bgp.prefixes import format_prefix
 from ocaserve.steering.mrt import Fault, MrtReader
 from ocaserve.steering.replay import read_recording
 
@@ -21,6 +21,7 @@ PEER, PEER_AS, LOCAL_AS = "192.0.2.1", 65_001, 65_000
 CHANGED = 1_000
 """Routes that change at once."""
 
+_Place = tuple[int, int, int]  # family, length, leading bits
 _NEXT_HOPS = {4: PEER, 6: "2a00:1::1"}
 _MESSAGE_PREFIXES = {4: 700, 6: 200}  # withdrawn by one message of 4,096 bytes
 _LINE = (
@@ -105,30 +106,31 @@ def _make_prefix(number: int, family: int) -> speaker.Prefix:
 
 def read_groups(file: str) -> list[Group]:
     """The routes of the peer that has most in an MRT file. Raises ReplayError."""
-    heard: dict[Session, dict[tuple[int, int, int], Attributes]] = {}
+    heard: dict[Session, dict[_Place, Attributes]] = {}
     for read in MrtReader().read(read_recording(file)):
-        if not isinstance(read, Fault) and isinstance(read[1], Update):
-            envelope, update = read
-            assert envelope.session is not None
-            table = heard.setdefault(envelope.session, {})
-            for family, nlri in update.withdrawn:
-                for length, bits, _ in nlri:
-                    table.pop((family, length, bits), None)
-            for announcement in update.announced:
-                table.update(dict.fromkeys(_places(announcement), update.attributes))
+        if isinstance(read, Fault):
+            continue
+        envelope, event = read
+        if isinstance(event, Update) and envelope.session is not None:
+            _apply(event, heard.setdefault(envelope.session, {}))
     routes = max(heard.values(), key=len, default={})
     return list(_group(routes))
 
 
-def _places(announcement: Announcement) -> Iterator[tuple[int, int, int]]:
-    return ((announcement.family, length, bits) for length, bits, _ in announcement.nlri)
+def _apply(update: Update, routes: dict[_Place, Attributes]) -> None:
+    for family, nlri in update.withdrawn:
+        for length, bits, _ in nlri:
+            routes.pop((family, length, bits), None)
+    for family, _, nlri in update.announced:
+        for length, bits, _ in nlri:
+            routes[family, length, bits] = update.attributes
 
 
-def _group(routes: dict[tuple[int, int, int], Attributes]) -> Iterator[Group]:
+def _group(routes: dict[_Place, Attributes]) -> Iterator[Group]:
     by_attributes: dict[tuple[int, int], tuple[Attributes, list[speaker.Prefix]]] = {}
-    for (family, *prefix), attributes in routes.items():
+    for (family, length, bits), attributes in routes.items():
         _, prefixes = by_attributes.setdefault((id(attributes), family), (attributes, []))
-        prefixes.append((prefix[0], prefix[1]))
+        prefixes.append((length, bits))
     for (_, family), (attributes, prefixes) in by_attributes.items():
         most = _MESSAGE_PREFIXES[family] // 2
         for start in range(0, len(prefixes), most):

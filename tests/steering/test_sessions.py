@@ -260,6 +260,16 @@ def test_peers_do_not_touch_each_other(table: Table, exabgp: Exabgp) -> None:
     assert table.family(peer=OTHER).source.accepted == 1
 
 
+def test_line_of_400_kb(table: Table, exabgp: Exabgp) -> None:
+    """As ExaBGP writes for a message of 64 KiB, which is not agreed on but may come."""
+    prefixes = [f"11.{number >> 8}.{number & 255}.0/24" for number in range(16_000)]
+    line = exabgp.announce(*prefixes)
+    assert len(line) > 400_000
+    table.hear(exabgp.state("up"), line)
+    assert table.prefixes() == set(prefixes)
+    assert table.sessions.counts["malformed_lines"] == 0
+
+
 def test_malformed_line_costs_itself_alone(table: Table, exabgp: Exabgp) -> None:
     start(table, exabgp, "11.0.0.0/8")
     table.hear(b"{ not JSON", b"done", b"", exabgp.announce("12.0.0.0/8"))
