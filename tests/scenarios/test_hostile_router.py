@@ -128,7 +128,7 @@ def plain(family: int, length: int, bits: int) -> bytes:
             id="path_of_1000",
         ),
         pytest.param(
-            announce(4, [(16, 0x0B04)], attributes([PEER_AS]), "0.0.0.0"),  # noqa: S104 - a hop
+            announce(4, [(16, 0x0B04)], attributes([PEER_AS]), "0.0.0.0"),
             "11.4.0.0/16",
             "no-nexthop",
             id="no_next_hop",
