@@ -1,4 +1,4 @@
-"""A router that says what no router should, to the real ExaBGP: judged, counted, shown, survived."""
+"""A router that says what no router should, to the real ExaBGP: judged, counted, shown."""
 
 from __future__ import annotations
 
