@@ -336,7 +336,10 @@ async def test_commands(appliance: Appliance_) -> None:
     assert "AS65001: up" in (await run("routes", "--peers")).output
     assert (await run("routes", "--lookup", "99.0.0.1")).exit_code == 1
     assert json.loads((await run("routes", "--lookup", "11.0.0.1", "--json")).output)["match"]
-    assert "prefixes" in (await run("report")).output
+    assert "3 routes accepted, 3 sets of attributes" in (await run("report")).output
+    assert "11.0.0.0/8,192.0.2.2,," in (await run("routes", "--csv")).output
+    assert "default-route" in (await run("routes", "--csv", "--filtered")).output
+    assert (await run("routes", "--csv", "--peers")).exit_code == 2
     serial = appliance.service.commit()
     appliance.hear(appliance.exabgp.withdraw("2a00::/32"))
     assert "2a00::/32: gone" in (await run("report", "--changes-after", str(serial))).output
