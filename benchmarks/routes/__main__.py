@@ -13,6 +13,7 @@ import click
 
 from benchmarks.errors import LoadFailure
 from benchmarks.host import describe_machine
+from benchmarks.processes import INTERRUPTED, signals_interrupt
 from benchmarks.results import OURS, Results, Sample
 from benchmarks.routes import page
 from benchmarks.routes.inside import play_inside
@@ -35,7 +36,12 @@ def main(*, routes: int, mrt: str | None, rounds: int, output: Path) -> None:
     begun = time.monotonic()
     machine = {**describe_machine(), **describe_versions()}
     groups = read_groups(mrt) if mrt else make_groups(routes)
-    results = _play(groups, rounds)
+    try:
+        with signals_interrupt():
+            results = _play(groups, rounds)
+    except KeyboardInterrupt:
+        click.echo("benchmarks: interrupted; nothing was written", err=True)
+        sys.exit(INTERRUPTED)
     minutes = (time.monotonic() - begun) / 60
     source = "a recorded table" if mrt else "made ones, with 5.7 prefixes an UPDATE"
     run = page.Run(
