@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -138,8 +138,12 @@ class _Router:
     def send(self, data: bytes) -> float:
         """Begin to send; returns when that was."""
         begun = time.monotonic()
-        threading.Thread(target=self._speaker.send, args=[data], daemon=True).start()
+        threading.Thread(target=self._send, args=[data], daemon=True).start()
         return begun
+
+    def _send(self, data: bytes) -> None:
+        with suppress(OSError):  # who waits for the routes will miss them
+            self._speaker.send(data)
 
 
 # -- the appliance -------------------------------------------------------------------------------

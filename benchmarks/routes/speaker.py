@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Iterable, Sequence
 
 _MARKER = b"\xff" * 16
@@ -104,11 +105,25 @@ class Speaker:
         self.port: int = self._listener.getsockname()[1]
 
     def meet(self) -> None:
-        """Wait for a connection, and for the session to be established."""
+        """Wait for a connection, and for the session to be established.
+
+        Connections that were given up while nobody took them are passed over.
+        """
         self.leave()
-        link, _ = self._listener.accept()
-        link.settimeout(_WAIT_S)
-        self._session = link
+        deadline = time.monotonic() + _WAIT_S
+        while self._session is None:
+            link, _ = self._listener.accept()
+            link.settimeout(_WAIT_S)
+            try:
+                self._establish(link)
+            except OSError:
+                link.close()
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                self._session = link
+
+    def _establish(self, link: socket.socket) -> None:
         link.sendall(message(_OPEN, self._opening()))
         while _receive(link) != _KEEPALIVE:
             link.sendall(message(_KEEPALIVE, b""))

@@ -211,7 +211,6 @@ def test_shutdown_text_that_is_no_text(lab: Lab) -> None:
     lab.await_route("11.9.0.0/16")
     text = b"\xff\xfe\x1b[2J\r\n" + b"x" * 100
     lab.limited.send(speaker.notification(6, 2, bytes([len(text)]) + text))
-    lab.limited.leave()
     eventually(lambda: lab.peer(lab.limited)["state"] != "up", "the session is down", timeout_s=30)
     eventually(lambda: lab.route("11.9.0.0/16") is None, "its routes are gone")
     notice = lab.peer(lab.limited)["notice"]
