@@ -63,10 +63,10 @@ def main(
     """Measure ocaserve beside nginx, aiohttp and a bare loop of sendfile, on this machine."""
     if list_only:
         for scenario in SCENARIOS.values():
-            click.echo(f"{scenario.name:10} {scenario.title}")
+            click.echo(f"{scenario.name:11} {scenario.title}")
         return
-    scenarios = _choose(only)
     plan = QUICK if quick else FULL
+    scenarios = choose(only, quick=quick)
     if rounds is not None:
         plan = replace(plan, rounds=rounds, rounds_of_long=min(rounds, plan.rounds_of_long))
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # nginx is there
@@ -82,12 +82,15 @@ def main(
         sys.exit(INTERRUPTED)
 
 
-def _choose(names: Sequence[str]) -> list[Scenario]:
+def choose(names: Sequence[str], *, quick: bool) -> list[Scenario]:
+    """Those that are named; without names, all that belong to such a run."""
     unknown = [name for name in names if name not in SCENARIOS]
     if unknown:
         known = ", ".join(SCENARIOS)
         raise click.BadParameter(f"{unknown[0]!r} is none of {known}", param_hint="--only")
-    return [scenario for name, scenario in SCENARIOS.items() if not names or name in names]
+    if names:
+        return [scenario for name, scenario in SCENARIOS.items() if name in names]
+    return [scenario for scenario in SCENARIOS.values() if scenario.is_quick or not quick]
 
 
 def _run(scenarios: list[Scenario], plan: Plan, output: Path, scratch: Path, port: int) -> None:

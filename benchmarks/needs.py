@@ -16,7 +16,7 @@ from benchmarks.peers import PEERS, Peer
 from benchmarks.scenarios import Scenario
 from benchmarks.stage import Plan
 
-_PACKAGES = {"wrk": "wrk", "nginx": "nginx-light", "strace": "strace"}
+_PACKAGES = {"wrk": "wrk", "nginx": "nginx-light", "strace": "strace", "openssl": "openssl"}
 _HIGHEST_PORT = 65_535
 
 
@@ -28,7 +28,7 @@ def check(scenarios: Iterable[Scenario], plan: Plan, scratch: Path, base_port: i
         *missing_programs(needed_programs(chosen)),
         *missing_modules(module for peer in peers_of(chosen) for module in peer.modules),
         *too_few_cores(len(os.sched_getaffinity(0))),
-        *busy_ports(port for peer in peers_of(chosen) for port in peer.ports(base_port)),
+        *busy_ports(port for peer in peers_of(chosen) for port in peer.ports(base_port).values()),
         *too_little_space(scratch, plan.disk_bytes),
         *too_few_descriptors(max(each.load.descriptors(plan) for each in chosen)),
     ]

@@ -12,7 +12,9 @@ from benchmarks.scenarios import GROUPS, PLOTTED, SCENARIOS, Scenario
 
 _BESIDE = "nginx"
 _COST = "cpu_us_per_request"
-_RATIO_FIGURES = ("cpu_us_per_request", "requests_per_s")
+_RATIO_FIGURES = (
+    "cpu_us_per_request", "requests_per_s", "cpu_us_per_handshake", "handshakes_per_s",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

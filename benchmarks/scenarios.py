@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.loads import Cold, Hot, Idle, Load, Mixed, Paced, Reload, Start
+from benchmarks.loads import (
+    Cold,
+    Handshakes,
+    Hot,
+    Idle,
+    Load,
+    Mixed,
+    Paced,
+    Reload,
+    Start,
+    TlsHot,
+)
 from benchmarks.results import Bar
 
 KIB = 1024
@@ -27,13 +38,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A load, and the servers it is put on, in the order of a round."""
+    """A load, and the servers it is put on, in the order of a round.
+
+    is_quick: a quick run plays it too.
+    """
 
     name: str
     title: str
     group: str
     load: Load
     peers: tuple[str, ...]
+    is_quick: bool = True
 
 
 GROUPS: Mapping[str, Group] = {
@@ -41,6 +56,19 @@ GROUPS: Mapping[str, Group] = {
         "Hot ranges",
         "Random aligned ranges over the whole store, all of it in the page cache, asked for as"
         " fast as they are answered. Here the processor is what is scarce.",
+    ),
+    "tls": Group(
+        "Hot ranges over TLS",
+        "The same ranges over TLS 1.3 with AES-256-GCM, by 16 connections. The clients have one"
+        " core, and decrypt on it what the server has encrypted on the other, for about as much:"
+        " no server can be asked more often than fills their core, so the CPU per request is what"
+        " tells servers apart here.",
+    ),
+    "handshakes": Group(
+        "TLS handshakes",
+        "Eight clients (`openssl s_time`) that connect again and again: with TLS 1.3 for a new"
+        " session, with a P-256 certificate, or resuming one by its ticket and asking for a small"
+        " object. They have one core together.",
     ),
     "paced": Group(
         "Many slow clients",
@@ -72,9 +100,18 @@ GROUPS: Mapping[str, Group] = {
 }
 
 
-def _hot(name: str, size: int, connections: int = 16, note: str = "") -> Scenario:
-    text = f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
-    return Scenario(name, text + note, "hot", Hot(size, connections), _ALL)
+def _text(size: int) -> str:
+    return f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
+
+
+def _hot(
+    name: str, size: int, connections: int = 16, note: str = "", *, is_quick: bool = True
+) -> Scenario:
+    return Scenario(name, _text(size) + note, "hot", Hot(size, connections), _ALL, is_quick)
+
+
+def _tls(name: str, size: int, *, is_quick: bool = False) -> Scenario:
+    return Scenario(name, f"TLS, {_text(size)}", "tls", TlsHot(size, 16), COMPARED, is_quick)
 
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -83,11 +120,25 @@ SCENARIOS: Mapping[str, Scenario] = {
         _hot("1k", KIB),
         _hot("16k", 16 * KIB),
         _hot("64k", 64 * KIB),
-        _hot("256k", 256 * KIB),
+        _hot("256k", 256 * KIB, is_quick=False),
         _hot("1m", MIB),
-        _hot("8m", 8 * MIB),
-        _hot("64k-256", 64 * KIB, 256, ", 256 connections"),
-        _hot("64k-2048", 64 * KIB, 2048, ", 2,048 connections"),
+        _hot("8m", 8 * MIB, is_quick=False),
+        _hot("64k-256", 64 * KIB, 256, ", 256 connections", is_quick=False),
+        _hot("64k-2048", 64 * KIB, 2048, ", 2,048 connections", is_quick=False),
+        _tls("tls-16k", 16 * KIB),
+        _tls("tls-64k", 64 * KIB, is_quick=True),
+        _tls("tls-256k", 256 * KIB),
+        _tls("tls-1m", MIB),
+        _tls("tls-8m", 8 * MIB),
+        Scenario("tls-new", "TLS, new session", "handshakes", Handshakes(), COMPARED),
+        Scenario(
+            "tls-resumed",
+            "TLS, resumed session",
+            "handshakes",
+            Handshakes(is_resumed=True),
+            COMPARED,
+            is_quick=False,
+        ),
         Scenario("paced", "many slow clients", "paced", Paced(4 * MIB, 10e6), _FILES),
         Scenario("cold", "cold beside hot", "cold", Cold(), _FILES),
         Scenario("mixed", "mixed", "mixed", Mixed(256 * KIB, 32), _FILES),
@@ -102,6 +153,7 @@ PLOTTED: Mapping[str, int] = {
 }  # fmt: skip
 """The scenarios of the plot, cost against range size, and their sizes."""
 
+_LARGE_OVER_TLS = ("tls-64k", "tls-256k", "tls-1m", "tls-8m")
 _LARGE = ("64k", "256k", "1m", "8m", "64k-2048")
 
 BARS: tuple[Bar, ...] = (
@@ -113,6 +165,10 @@ BARS: tuple[Bar, ...] = (
     *(Bar(name, "requests_per_s", "≥", 1.0) for name in _LARGE),
     Bar("64k", "cpu_us_per_request", "≤", 0.10, against="aiohttp"),
     Bar("64k", "requests_per_s", "≥", 5.0, against="aiohttp"),
+    Bar("tls-16k", "cpu_us_per_request", "≤", 1.15),
+    Bar("tls-16k", "requests_per_s", "≥", 1.2),
+    *(Bar(name, "cpu_us_per_request", "≤", 0.85) for name in _LARGE_OVER_TLS),
+    *(Bar(name, "requests_per_s", "≥", 2.0) for name in _LARGE_OVER_TLS),
     Bar("paced", "cpu_s_per_gb", "≤", 1.0),
     Bar("paced", "cpu_s_per_gb", "≤", 0.12, against=None, if_reached_by="nginx"),
     Bar("paced", "slowest_share", "≥", 0.99, against=None),

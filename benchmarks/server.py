@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.certificate import Pair
 from benchmarks.clients.wire import BadAnswer, Client
 from benchmarks.errors import LoadFailure
 from benchmarks.measure import cpu_seconds, process_tree, pss_kib
@@ -24,12 +26,16 @@ _POLL_S = 0.001
 
 
 class Server:
-    """A running peer. `startup_s`: from the start of its program to the end of its first answer."""
+    """A running peer. `startup_s`: from the start of its program to the end of its first answer.
 
-    def __init__(self, pid: int, port: int, startup_s: float) -> None:
+    port: where the scenario's clients go. is_tls: whether they speak TLS there.
+    """
+
+    def __init__(self, pid: int, port: int, startup_s: float, *, is_tls: bool) -> None:
         self.pid = pid
         self.port = port
         self.startup_s = startup_s
+        self.is_tls = is_tls
 
     def cpu_s(self) -> float:
         """CPU seconds that its whole process tree has used."""
@@ -52,7 +58,7 @@ class Server:
 
         Raises LoadFailure if an answer is wrong.
         """
-        client = Client(self.port)
+        client = Client(self.port, is_tls=self.is_tls)
         try:
             for key in store.keys:
                 client.get(key, 0, range_bytes - 1)
@@ -64,41 +70,55 @@ class Server:
 
 @contextmanager
 def serving(
-    peer: Peer, store: Store, base_port: int, range_bytes: int, core: int, scratch: Path
+    peer: Peer,
+    store: Store,
+    base_port: int,
+    range_bytes: int,
+    core: int,
+    scratch: Path,
+    pair: Pair | None = None,
 ) -> Iterator[Server]:
     """The peer, answering. Its configuration and logs lie below `scratch`, and go at the end.
 
-    Raises LoadFailure if it does not come up.
+    pair: for TLS; without it there is none. Raises LoadFailure if it does not come up.
     """
-    port, *others = peer.ports(base_port)
-    control_port = others[0] if others else 0
+    is_tls = pair is not None
+    ports = peer.ports(base_port)
+    port = ports["tls_port" if is_tls else "port"]
     with TemporaryDirectory(dir=scratch, prefix=f"{peer.name}-") as folder:
         values = {
             "folder": folder,
             "store": str(store.folder),
-            "port": str(port),
-            "control_port": str(control_port),
+            **{name: str(number) for name, number in ports.items()},
+            **(pair.as_values() if pair is not None else {}),
             "python": sys.executable,
             "range_bytes": str(range_bytes),
         }
-        configuration = peer.configuration(values)
+        configuration = peer.configuration(values, is_tls=is_tls)
         if configuration is not None:
             Path(folder, str(peer.template)).write_text(configuration)
         log = Path(folder, "said.log")
         start = time.monotonic()
         with running(peer.arguments(values), log, core) as process:
-            _wait_until_ready(process, port, store.keys[0], range_bytes, log)
-            yield Server(process.pid, port, time.monotonic() - start)
+            begin = partial(Client, port, is_tls=is_tls)
+            _wait_until_ready(process, begin, store.keys[0], range_bytes, log)
+            yield Server(process.pid, port, time.monotonic() - start, is_tls=is_tls)
 
 
 def _wait_until_ready(
-    process: subprocess.Popen[str], port: int, key: str, range_bytes: int, log: Path
+    process: subprocess.Popen[str],
+    begin: Callable[[], Client],
+    key: str,
+    range_bytes: int,
+    log: Path,
 ) -> None:
     deadline = time.monotonic() + _READY_S
     reason: Exception | None = None
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            client = Client(port)
+            client = begin()
+        except BadAnswer as error:
+            raise LoadFailure(str(error)) from error
         except OSError as error:
             reason = error
             time.sleep(_POLL_S)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.certificate import Pair, make_pair
 from benchmarks.peers import Peer
 from benchmarks.processes import Cores
 from benchmarks.server import Server, serving
@@ -41,7 +42,7 @@ class Plan:
         return self.objects * self.object_bytes + 2048 * MIB
 
 
-FULL = Plan("full", 5, 3, 3, 2, 8, 4.0, 800, 10_000, 32)
+FULL = Plan("full", 5, 2, 3, 2, 8, 4.0, 800, 10_000, 32)
 QUICK = Plan("quick", 2, 0, 1, 1, 4, 2.0, 400, 2_000, 32)
 
 
@@ -56,6 +57,7 @@ class Stage:
         self._scratch = scratch
         self._cores = cores
         self._base_port = base_port
+        self._pair: Pair | None = None
         self._kept: dict[str, Server] = {}
         self._stack = ExitStack()
         self.notes: list[str] = []
@@ -68,16 +70,21 @@ class Stage:
         """For what clients say beside their findings."""
         return self._scratch / "clients.log"
 
-    def fresh(self, peer: Peer, range_bytes: int) -> AbstractContextManager[Server]:
+    def fresh(
+        self, peer: Peer, range_bytes: int, *, is_tls: bool = False
+    ) -> AbstractContextManager[Server]:
         """A server of the caller's own."""
+        if is_tls and self._pair is None:
+            self._pair = make_pair(self._scratch)
         return serving(
-            peer, self.store, self._base_port, range_bytes, self._cores.server, self._scratch
-        )
+            peer, self.store, self._base_port, range_bytes, self._cores.server, self._scratch,
+            self._pair if is_tls else None,
+        )  # fmt: skip
 
-    def kept(self, peer: Peer, range_bytes: int) -> Server:
+    def kept(self, peer: Peer, range_bytes: int, *, is_tls: bool = False) -> Server:
         """The server of this scenario; started and touched when it is first asked for."""
         if peer.name not in self._kept:
-            server = self._stack.enter_context(self.fresh(peer, range_bytes))
+            server = self._stack.enter_context(self.fresh(peer, range_bytes, is_tls=is_tls))
             server.touch(self.store, range_bytes)
             self._kept[peer.name] = server
         return self._kept[peer.name]

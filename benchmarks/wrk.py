@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.errors import LoadFailure
@@ -18,7 +20,10 @@ _LATE_S = 20
 
 @dataclass(frozen=True)
 class WrkReport:
-    """Of one run. `received`: bytes, heads included, of answers cut by the end as well."""
+    """Of one run. `received`: bytes, heads included, of answers cut by the end as well.
+
+    load: the share of its core that wrk itself was busy for.
+    """
 
     requests: int
     seconds: float
@@ -27,16 +32,19 @@ class WrkReport:
     p99_ms: float
     max_ms: float
     errors: Mapping[str, int]
+    load: float = 0.0
 
 
-def command(port: int | str, connections: int, seconds: int, trace: Path | str) -> list[str]:
+def command(
+    port: int | str, connections: int, seconds: int, trace: Path | str, *, is_tls: bool = False
+) -> list[str]:
     """One thread; an answer may take long beside a slow disk, and is late after 10 s.
 
     Port and trace may be names, for a command that is only shown.
     """
     return [
         "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", _SCRIPT,
-        f"http://127.0.0.1:{port}/", "--", str(trace),
+        f"{'https' if is_tls else 'http'}://127.0.0.1:{port}/", "--", str(trace),
     ]  # fmt: skip
 
 
@@ -70,11 +78,14 @@ def problems(report: WrkReport, range_bytes: int, connections: int) -> list[str]
     return found
 
 
-def run(port: int, connections: int, seconds: int, trace: Path) -> WrkReport:
+def run(
+    port: int, connections: int, seconds: int, trace: Path, *, is_tls: bool = False
+) -> WrkReport:
     """Replay a trace against a server. Raises LoadFailure if wrk fails."""
+    start, used = time.monotonic(), cpu_of_children()
     try:
         done = subprocess.run(
-            command(port, connections, seconds, trace),
+            command(port, connections, seconds, trace, is_tls=is_tls),
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -85,4 +96,11 @@ def run(port: int, connections: int, seconds: int, trace: Path) -> WrkReport:
         raise LoadFailure(f"wrk did not end {_LATE_S} s after its time") from error
     if done.returncode:
         raise LoadFailure(f"wrk failed: {(done.stderr or done.stdout).strip()[-200:]}")
-    return parse(done.stdout)
+    load = (cpu_of_children() - used) / (time.monotonic() - start)
+    return replace(parse(done.stdout), load=load)
+
+
+def cpu_of_children() -> float:
+    """CPU seconds of the programs that were waited for; servers are not among them yet."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

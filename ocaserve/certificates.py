@@ -16,7 +16,8 @@ from cryptography.x509.oid import NameOID
 
 from ocaserve.settings.tls import Certificate
 
-_MISMATCH = "KEY_VALUES_MISMATCH"  # SSLError.reason: the key is another certificate's
+# SSLError.reason where the key is another certificate's: of the same kind of key, or of another.
+_MISMATCHES = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 
 
 class Leaf(NamedTuple):
@@ -81,7 +82,7 @@ def find_pair_faults(pair: Certificate) -> Iterator[str]:
 
 def describe_load_error(error: ssl.SSLError, pair: Certificate) -> str:
     """Why OpenSSL does not take the pair. Its own words can't hold any of the key."""
-    if error.reason == _MISMATCH:
+    if error.reason in _MISMATCHES:
         return f"belongs to another certificate than {pair.cert!r}; must be its private key"
     reason = (error.reason or "not understood").replace("_", " ").lower()
     return f"{reason}; must be a private key in PEM, without a passphrase"

@@ -2,8 +2,21 @@
 
 from benchmarks.loads.base import Load, Outcome
 from benchmarks.loads.cold import Cold
+from benchmarks.loads.handshakes import Handshakes
 from benchmarks.loads.life import Idle, Reload, Start
 from benchmarks.loads.paced import Paced
-from benchmarks.loads.ranges import Hot, Mixed
+from benchmarks.loads.ranges import Hot, Mixed, TlsHot
 
-__all__ = ["Cold", "Hot", "Idle", "Load", "Mixed", "Outcome", "Paced", "Reload", "Start"]
+__all__ = [
+    "Cold",
+    "Handshakes",
+    "Hot",
+    "Idle",
+    "Load",
+    "Mixed",
+    "Outcome",
+    "Paced",
+    "Reload",
+    "Start",
+    "TlsHot",
+]

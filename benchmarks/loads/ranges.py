@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from benchmarks import wrk
 from benchmarks.cgroups import Limit, limited
@@ -29,7 +30,10 @@ def _outcome(report: wrk.WrkReport, cpu: CpuTime, range_bytes: int, connections:
         "p50_ms": report.p50_ms,
         "p99_ms": report.p99_ms,
         "max_ms": report.max_ms,
+        "client_load": report.load,
     }
+    if report.load:
+        figures["client_limit_per_s"] = figures["requests_per_s"] / report.load
     return Outcome(figures, errors)
 
 
@@ -40,6 +44,7 @@ class Hot(Load):
     range_bytes: int
     connections: int
 
+    is_tls: ClassVar[bool] = False
     traits = Traits(
         figures=(
             "cpu_us_per_request",
@@ -48,19 +53,33 @@ class Hot(Load):
             "gb_per_s",
             "p50_ms",
             "p99_ms",
+            "client_load",
         ),
         programs=("wrk",),
     )
 
     def measure(self, stage: Stage, peer: Peer, turn: int) -> Outcome:
-        server = stage.kept(peer, self.range_bytes)
+        server = stage.kept(peer, self.range_bytes, is_tls=self.is_tls)
         store = stage.store
         trace = stage.write_trace(
             uniform(store.keys, store.object_bytes, self.range_bytes, _REQUESTS, seed=turn)
         )
         with cpu_of(server) as cpu:
-            report = wrk.run(server.port, self.connections, stage.plan.seconds, trace)
+            report = wrk.run(
+                server.port, self.connections, stage.plan.seconds, trace, is_tls=self.is_tls
+            )
         return _outcome(report, cpu, self.range_bytes, self.connections)
+
+
+class TlsHot(Hot):
+    """The same over TLS 1.3 with AES-256-GCM."""
+
+    is_tls = True
+    traits = replace(
+        Hot.traits,
+        figures=(*Hot.traits.figures, "client_limit_per_s"),
+        programs=("wrk", "openssl"),
+    )
 
 
 @dataclass(frozen=True)

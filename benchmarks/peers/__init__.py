@@ -2,7 +2,7 @@
 
 Each gets one worker, an access log on disk, and the same store. Commands and templates know
 `$folder` (its own), `$store`, `$port`, `$control_port`, `$python`, `$range_bytes`
-(of the scenario).
+(of the scenario); where TLS is spoken, `$tls_port`, `$certificate` and `$key` too.
 """
 
 from __future__ import annotations
@@ -13,38 +13,52 @@ from pathlib import Path
 from string import Template
 
 _HERE = Path(__file__).parent
+_TLS_PLACE = 5  # behind the places of all servers; only the first two speak TLS
 _CONTROL_PLACE = 9
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server. `place`: added to the base port. `fixed`: values for its template."""
+    """A server. `place`: added to the base port. `fixed`: values for its template.
+
+    tls: the template of what its configuration says of TLS, where a scenario is over TLS.
+    """
 
     name: str
     title: str
     place: int
     command: tuple[str, ...]
     template: str | None = None
+    tls: str | None = None
     fixed: Mapping[str, str] = field(default_factory=dict)
     programs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     has_control: bool = False
 
-    def ports(self, base: int) -> tuple[int, ...]:
-        """What it listens on: first for clients, then for its control, if it has any."""
-        control = (base + _CONTROL_PLACE,) if self.has_control else ()
-        return base + self.place, *control
+    def ports(self, base: int) -> dict[str, int]:
+        """What it listens on, by the names that templates know."""
+        ports = {"port": base + self.place}
+        if self.tls is not None:
+            ports["tls_port"] = base + _TLS_PLACE + self.place
+        if self.has_control:
+            ports["control_port"] = base + _CONTROL_PLACE
+        return ports
 
-    def configuration(self, values: Mapping[str, str]) -> str | None:
+    def configuration(self, values: Mapping[str, str], *, is_tls: bool = False) -> str | None:
         """The text of its configuration file; None if it has none."""
         if self.template is None:
             return None
-        text = (_HERE / f"{self.template}.template").read_text()
-        return Template(text).substitute(values, **self.fixed)
+        tls = _fill(self.tls, values) if is_tls and self.tls is not None else ""
+        return _fill(self.template, {**values, **self.fixed, "tls": tls})
 
     def arguments(self, values: Mapping[str, str]) -> list[str]:
         """The command line that starts it."""
         return [Template(word).substitute(values) for word in self.command]
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    text = (_HERE / f"{template}.template").read_text()
+    return Template(text).substitute(values)
 
 
 _NGINX = ("nginx", "-e", "$folder/error.log", "-p", "$folder", "-c", "nginx.conf")
@@ -55,13 +69,13 @@ PEERS: Mapping[str, Peer] = {
         Peer(
             "ocaserve", "this server", 0,
             ("$python", "-m", "ocaserve", "serve", "-c", "$folder/ocaserve.toml"),
-            template="ocaserve.toml",
+            template="ocaserve.toml", tls="ocaserve.tls",
             modules=("ocaserve", "uvloop"),
             has_control=True,
         ),
         Peer(
             "nginx", "nginx, sendfile", 1, _NGINX,
-            template="nginx.conf", fixed={"aio": "off"}, programs=("nginx",),
+            template="nginx.conf", tls="nginx.tls", fixed={"aio": "off"}, programs=("nginx",),
         ),
         Peer(
             "nginx-aio", "nginx, sendfile in threads (`aio threads`)", 2, _NGINX,

@@ -26,6 +26,8 @@ from ocaserve.errors import OcaserveError
 DEFAULT_CONTROL = "127.0.0.1:8081"
 _PATIENCE_S = 30.0
 _PIECE_BYTES = 1 << 16
+_TLS = "https://"
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, for which Python has no name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,7 +47,8 @@ def appliance_options(command: F) -> F:
         click.option(
             "--control",
             metavar="ADDR:PORT",
-            help=f"Where the appliance is controlled.  [default: {DEFAULT_CONTROL}]",
+            help="Where the appliance is controlled; https:// in front where it speaks TLS.  "
+            f"[default: {DEFAULT_CONTROL}]",
         ),
         click.option(
             "-c", "--config", type=click.Path(dir_okay=False), help="The appliance's configuration."
@@ -66,21 +69,24 @@ def connect(config: str | None, control: str | None, token_file: str | None) -> 
 def _find_client(config: str | None, control: str | None, token_file: str | None) -> Client:
     from ocaserve.control.local_token import find_token
 
-    listen, token, is_tls = DEFAULT_CONTROL, "", False
+    listen, token, certificate = DEFAULT_CONTROL, "", ""
     if config is not None:
-        listen, token, is_tls = _read_configuration(config)
+        listen, token, certificate = _read_configuration(config)
+    given = control or listen
+    is_tls = given.startswith(_TLS) or bool(certificate)
     try:
-        address = parse_address(control or listen)
+        address = parse_address(given.removeprefix(_TLS))
     except ValueError as error:
         raise click.UsageError(f"--control {control!r}: {error}") from None
     if token_file is not None:
         token = _read_token(token_file)
     token = token or find_token(os.environ, address)
-    return Client(address, token, is_tls=is_tls and not address.path)
+    tls = _trust(certificate) if is_tls and not address.path else None
+    return Client(address, token, tls)
 
 
-def _read_configuration(config: str) -> tuple[str, str, bool]:
-    """Where it listens for us, a token to operate it, whether it speaks TLS."""
+def _read_configuration(config: str) -> tuple[str, str, str]:
+    """Where it listens for us, a token to operate it, the file of its certificate if it has one."""
     from ocaserve.settings import load_settings
     from ocaserve.settings.control import read_tokens
 
@@ -88,7 +94,25 @@ def _read_configuration(config: str) -> tuple[str, str, bool]:
     if not control.listen:
         raise CallError(f"{config}: control.listen is empty: the appliance cannot be controlled")
     tokens = read_tokens(control)
-    return control.listen[0], next(iter(tokens.operate), ""), bool(control.certificate)
+    return control.listen[0], next(iter(tokens.operate), ""), control.certificate
+
+
+def _trust(certificate: str) -> ssl.SSLContext:
+    """Whom to believe: who has this very certificate, or, without one, the system's authorities."""
+    context = ssl.create_default_context()
+    if certificate:
+        from ocaserve.health.certificates import first_certificate
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False  # certificates are for names, and we have an address
+        # Itself, whoever has signed it; and one that has expired must not lock the operator out.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+        try:
+            pem = Path(certificate).read_text("ascii", "replace")
+            context.load_verify_locations(cadata=first_certificate(pem))
+        except (OSError, ValueError) as error:
+            raise CallError(f"{certificate}: {error}") from error
+    return context
 
 
 def _read_token(file: str) -> str:
@@ -101,10 +125,10 @@ def _read_token(file: str) -> str:
 class Client:
     """One appliance. Calls raise CallError."""
 
-    def __init__(self, address: Address, token: str, *, is_tls: bool = False) -> None:
+    def __init__(self, address: Address, token: str, tls: ssl.SSLContext | None = None) -> None:
         self.address = address
         self._token = token
-        self._is_tls = is_tls
+        self._tls = tls
 
     def get(self, path: str) -> dict[str, Any]:
         """What is there."""
@@ -165,11 +189,8 @@ class Client:
         if self.address.path:
             return _LocalConnection(self.address.path)
         host, port = self.address.host, self.address.port
-        if self._is_tls:
-            # The address is the operator's own, and certificates are for names.
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            return http.client.HTTPSConnection(host, port, timeout=_PATIENCE_S, context=context)
+        if self._tls is not None:
+            return http.client.HTTPSConnection(host, port, timeout=_PATIENCE_S, context=self._tls)
         return http.client.HTTPConnection(host, port, timeout=_PATIENCE_S)
 
 

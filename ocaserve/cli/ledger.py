@@ -19,6 +19,13 @@ _COLUMNS = "{:<28} {:>16} {:>7} {:>12} {:>12}"
 @appliance_options
 @click.option("--top", type=click.IntRange(0, 100_000), default=20, show_default=True)
 @click.option("--network", metavar="NETWORK", help="Only what lies in this one.")
+@click.option(
+    "--by",
+    type=click.Choice(["network", "prefix"]),
+    default="network",
+    show_default=True,
+    help="Client networks, or the prefixes that are routed for them now.",
+)
 @click.option("--since", metavar="TIME", help="From when: 2030-01-31T06:00, or 7d.  [default: 1d]")
 @click.option("--until", metavar="TIME", help="To when; now without it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
@@ -29,6 +36,7 @@ def ledger(
     token_file: str | None,
     top: int,
     network: str | None,
+    by: str,
     since: str | None,
     until: str | None,
     as_csv: bool,
@@ -40,6 +48,7 @@ def ledger(
     asked = {
         "top": str(top),
         "network": network,
+        "by": by,
         "since": _as_time("--since", since),
         "until": _as_time("--until", until),
     }
@@ -83,8 +92,9 @@ def _to_csv(found: dict[str, Any]) -> str:
 
 
 def _show(found: dict[str, Any]) -> None:
-    click.echo(f"from {found['since']} to {found['until']}, {found['networks_seen']} networks")
-    click.echo(_COLUMNS.format("network", "bytes", "share", "95th", "peak"))
+    what = "prefixes" if found["by"] == "prefix" else "networks"
+    click.echo(f"from {found['since']} to {found['until']}, {found['networks_seen']} {what}")
+    click.echo(_COLUMNS.format(found["by"], "bytes", "share", "95th", "peak"))
     for row in (*found["networks"], found["total"]):
         click.echo(
             _COLUMNS.format(

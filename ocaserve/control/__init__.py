@@ -34,7 +34,10 @@ Metrics
     the event loop: it must read what lies in memory.
 
 Orders to workers, notes for the successor
-    `app[STATE].link`.
+    `app[STATE].link`. What its note must outlive is answered after `await link.flush()`.
+
+What has changed lately
+    `handlers.history.find_aspects` lists what is compared, once a second.
 
 Files that end with the appliance
     below `app[STATE].folder`.

@@ -10,6 +10,7 @@ from ocaserve.control import metrics, openapi
 from ocaserve.control.handlers import (
     dashboard,
     health,
+    history,
     inventory,
     ledger,
     operations,
@@ -17,7 +18,7 @@ from ocaserve.control.handlers import (
     status,
     views,
 )
-from ocaserve.control.routing import ROUTES, limit_requests, tell_problems
+from ocaserve.control.routing import ROUTES, SILENT, limit_requests, tell_problems
 from ocaserve.control.state import STATE, ControlState
 
 AREAS: tuple[Callable[[web.Application], None], ...] = (
@@ -28,6 +29,7 @@ AREAS: tuple[Callable[[web.Application], None], ...] = (
     ledger.register,
     inventory.register,
     routes.register,
+    history.register,
     dashboard.register,
     metrics.register,
     openapi.register,
@@ -43,6 +45,7 @@ def build_app(state: ControlState) -> web.Application:
     )
     app[STATE] = state
     app[ROUTES] = []
+    app[SILENT] = set()
     for register in AREAS:
         register(app)
     return app

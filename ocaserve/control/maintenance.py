@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-MOST_WINDOWS = 100  # more is a mistake of a program, and the supervisor's notes are to stay small
+MOST_WINDOWS = 20  # more is a mistake of a program, and all go into one note: see `Link.note`
 LONGEST_S = 31 * 86_400.0  # longer is not a window; a drain without `until` has no end
 
 

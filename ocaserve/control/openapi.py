@@ -79,8 +79,9 @@ def _operation(route: Route, by_shape: dict[str, Any]) -> dict[str, Any]:
 def _answer(route: Route, by_shape: dict[str, Any]) -> dict[str, Any]:
     described: dict[str, Any] = {"description": HTTPStatus(route.status).phrase}
     if isinstance(route.answer, str):
+        schema = {"type": "object"} if route.media.endswith("json") else {"type": "string"}
         described["description"] = route.answer
-        described["content"] = {route.media: {"schema": {"type": "string"}}}
+        described["content"] = {route.media: {"schema": schema}}
     elif route.answer is not None:
         described["content"] = {route.media: {"schema": by_shape[repr(route.answer)]}}
     return described

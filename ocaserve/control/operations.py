@@ -90,7 +90,7 @@ class Operations:
         window = Window(id=secrets.token_hex(4), start=start, end=end, reason=reason)
         self._want(windows=(*self.intent.windows, window))
         self.look(quiet_s=0.0)
-        return window
+        return next((w for w in self.intent.windows if w.id == window.id), window)
 
     def cancel_window(self, window: Window) -> None:
         """Plan it no more; where it has drained the appliance, that is over too."""

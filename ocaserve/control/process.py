@@ -7,8 +7,8 @@ import gc
 import logging
 import os
 import signal
-import ssl
 import sys
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -17,11 +17,12 @@ from ocaserve.addresses import Address
 from ocaserve.control.app import build_app
 from ocaserve.control.auth import Guard
 from ocaserve.control.link import Link
+from ocaserve.control.listening import listening
 from ocaserve.control.local_token import publish_token, withdraw_token
 from ocaserve.control.operations import recall_intent, state_file_in
 from ocaserve.control.state import ControlState
 from ocaserve.runtime import find_state_folder
-from ocaserve.settings import Settings, Tokens
+from ocaserve.settings import Tokens
 from ocaserve.settings.control import read_tokens
 from ocaserve.supervisor.service import Given, Service
 
@@ -33,6 +34,7 @@ _IGNORED_SIGNALS = (
 """The supervisor decides what they mean, and says so over the channel."""
 _LOOK_EVERY_S = 1.0
 _SWITCH_S = 0.0005  # a tenth of what Python begins with
+_SIGHT_S = 2.0  # for the supervisor to show the appliance, which it does at once
 _SHUTDOWN_S = 1.0  # for running requests, when it is replaced or the appliance stops
 
 
@@ -89,28 +91,29 @@ async def _serve(given: Given, guard: Guard) -> None:
     state_folder = find_state_folder(settings.appliance.state_directory, os.environ)
     state_file = state_file_in(state_folder)
     intent = recall_intent(given.notes, state_file)
-    state = ControlState(settings, given.counters, link, given.folder, guard, intent, state_file)
-    is_over = asyncio.Event()
+    state = ControlState(
+        settings, given.counters, link, given.folder, guard, intent, state_file, given.notes
+    )
+    is_over, has_seen = asyncio.Event(), asyncio.Event()
+
+    def obey(order: dict[str, Any]) -> None:
+        _obey(order, state, is_over)
+        has_seen.set()
+
+    loop = asyncio.get_running_loop()
+    link.open(loop, obey, is_over.set)
+    # A successor must not say that the appliance starts: that is for clients to go elsewhere.
+    with suppress(TimeoutError):
+        await asyncio.wait_for(has_seen.wait(), _SIGHT_S)
     runner = web.AppRunner(build_app(state), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
-    tls = _tls_context(settings)
-    for address, (sock,) in given.listeners.items():
-        await web.SockSite(runner, sock, ssl_context=None if address.path else tls).start()
-    link.open(asyncio.get_running_loop(), lambda order: _obey(order, state, is_over), is_over.set)
-    share_the_interpreter()
-    looking = asyncio.create_task(_look_again_and_again(state))
-    await is_over.wait()
-    looking.cancel()
+    async with listening(runner, given.listeners, settings.control):
+        share_the_interpreter()
+        link.tell_ready(loop)
+        looking = asyncio.create_task(_look_again_and_again(state))
+        await is_over.wait()
+        looking.cancel()
     await runner.cleanup()
-
-
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    control = settings.control
-    if not control.certificate:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(control.certificate, control.key or None)
-    return context
 
 
 def _obey(order: dict[str, Any], state: ControlState, is_over: asyncio.Event) -> None:

@@ -65,6 +65,8 @@ class Route:
 
 
 ROUTES: web.AppKey[list[Route]] = web.AppKey("ROUTES", list)
+SILENT: web.AppKey[set[web.RequestHandler]] = web.AppKey("SILENT", set)
+"""Connections on which no request has begun yet."""
 
 
 def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
@@ -150,6 +152,7 @@ def limit_requests(most: int) -> Middleware:
     @web.middleware
     async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal running
+        request.app[SILENT].discard(request.protocol)
         if running >= most:
             raise Problem(
                 503, "control.requests_in_flight are being answered", headers={"Retry-After": "1"}

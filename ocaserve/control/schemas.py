@@ -3,8 +3,34 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Annotated
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
+
+from ocaserve.control.problems import Problem
+
+Time = Annotated[datetime, Meta(tz=True)]
+"""In a body."""
+QueryTime = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
+"""In a query, for `read_time`: msgspec would take a number too, where everything is a text."""
+Ip = Annotated[
+    str, Meta(max_length=64, extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})
+]
+"""An address. The document says so; who reads it says what is wrong with another text."""
+IpOrPrefix = Annotated[
+    str, Meta(max_length=64, extra_json_schema={"examples": ["192.0.2.7", "2001:db8::/32"]})
+]
+
+
+def read_time(name: str, given: str | None, default: float) -> float:
+    """A time of a query, in seconds since the epoch. Raises Problem."""
+    if given is None:
+        return default
+    try:
+        return msgspec.convert(given, Time).timestamp()
+    except msgspec.ValidationError as error:
+        raise Problem(400, f"the query: {name}: {error}") from error
 
 
 class Workers(Struct, frozen=True, kw_only=True):

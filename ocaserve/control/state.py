@@ -5,7 +5,7 @@ shows it, the settings in force, and what the operator wants of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ class ControlState:
         guard: Guard,
         intent: Intent | None = None,
         state_file: Path | None = None,
+        notes: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings
         self.counters = counters
@@ -96,6 +97,7 @@ class ControlState:
         )
         self.appliance = Appliance(started=time.time())
         self.traffic = Traffic(settings.drain.quiet_bits_per_s)
+        self.notes = notes or {}  # what the process before this one left: see `Link.note`
         self.lost_contact = ""  # why the control plane cannot be reached, told by who reports to it
         self.components: list[Component] = []
         self.registry = CollectorRegistry()

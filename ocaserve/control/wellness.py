@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from time import monotonic, time
+from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from ocaserve.control.state import STATE, ControlState
-from ocaserve.health import Component, Health, Level, Problem, Timing
+from ocaserve.health import Component, Health, Level, Timing
 from ocaserve.health.capacity import Capacity, Load, estimate_capacity
 from ocaserve.health.certificates import CertificatesComponent
+from ocaserve.health.contact import ContactComponent
 from ocaserve.health.host_components import HOST_COMPONENTS, ClockComponent, HostComponent
+from ocaserve.health.hysteresis import Raised
 from ocaserve.health.monitor import HostWatch, Monitor
-from ocaserve.health.stores import StoresComponent, StoreWatch, store_problems
+from ocaserve.health.stores import StoresComponent, StoreShown, StoreWatch, show_store
 from ocaserve.health.workers import WorkerFacts, WorkersComponent
 from ocaserve.host.sampling import Sampler
 from ocaserve.lifecycle import Phase
 from ocaserve.settings import Settings
 
+_log = logging.getLogger(__name__)
+
 _MICROSECOND = 1e-6
-_NO_PROBLEM = Problem(Level.OK, "", "")
+_NOTE = "health"
 _NOW = 0.0  # seconds: of problems that do not flap
 
 
@@ -34,7 +41,12 @@ class Wellness:
             Sampler([store.path for store in settings.store], self._processes).sample
         )
         self._stores = [StoreWatch(store.path) for store in settings.store]
-        self._monitor = Monitor(settings.health.interval_s, self._host.look)
+        self._monitor = Monitor(
+            settings.health.interval_s,
+            self._host.look,
+            before=_recall(state.notes),
+            remember=lambda shown: state.link.note(_NOTE, msgspec.to_builtins(shown)),
+        )
         for component in (*self._components(), *state.components):
             self._monitor.add(component)
 
@@ -51,24 +63,24 @@ class Wellness:
             connections=state.traffic.connections,
             most_connections=len(state.serving_workers()) * state.settings.serve.limits.connections,
         )
-        is_fit = self.health.level is not Level.ERROR
-        return estimate_capacity(self._host.reading, load, state.settings.health, is_fit=is_fit)
-
-    def obstacle(self) -> str | None:
-        """Why nobody should be sent here, in a word: no store has answered, or none can be read.
-
-        Other errors leave the decision to the control plane: an appliance that is merely full would
-        otherwise push all of its clients to the next one at once.
-        """
-        now, settings = monotonic(), self._state.settings.health
-        facts = [store.facts(now) for store in self._stores]
-        known = [fact for fact in facts if fact is not None]
-        is_dead = len(known) == len(facts) and all(
-            problem.level is Level.ERROR and problem.subject != f"{fact.path} room"
-            for fact in known
-            for problem in store_problems(fact, settings) or [_NO_PROBLEM]
+        return estimate_capacity(
+            self._host.reading, load, state.settings.health, is_fit=self.is_fit
         )
-        return "unhealthy" if is_dead else None
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether clients should be sent here. A lost control plane is a matter of its own:
+        `drain.lost_contact` decides what that means.
+        """
+        return all(
+            finding.level is not Level.ERROR or finding.component == ContactComponent.name
+            for finding in self.health.findings
+        )
+
+    def stores(self) -> list[StoreShown]:
+        """Each store as its latest look found it."""
+        now, settings = monotonic(), self._state.settings.health
+        return [show_store(store.path, store.facts(now), settings) for store in self._stores]
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -118,6 +130,15 @@ class Wellness:
         return self._state.traffic.totals.get("stores_failed", 0)
 
 
+def _recall(notes: Mapping[str, Any]) -> dict[str, Raised]:
+    """What the process before this one has shown, so that nothing swings when it is replaced."""
+    try:
+        return msgspec.convert(notes.get(_NOTE, {}), dict[str, Raised])
+    except msgspec.ValidationError as error:  # a version with other words
+        _log.warning("health: what was shown before is not understood: %s", error)
+        return {}
+
+
 def certificate_files(settings: Settings) -> Iterator[str]:
     """Of the control interface, and of the data plane where that speaks TLS."""
     if settings.control.certificate:
@@ -135,7 +156,6 @@ def start_wellness(app: web.Application) -> None:
 
     async def context(app: web.Application) -> AsyncIterator[None]:
         app[WELLNESS] = wellness = Wellness(app[STATE])
-        app[STATE].obstacles.append(wellness.obstacle)
         yield
         wellness.close()
 

@@ -48,15 +48,6 @@ class Capacity:
     free_connections: int
     limited_by: str
 
-    def as_document(self) -> dict[str, object]:
-        """For JSON."""
-        return {
-            "total_bits_per_s": self.total,
-            "free_bits_per_s": self.free,
-            "free_connections": self.free_connections,
-            "limited_by": self.limited_by,
-        }
-
 
 def estimate_capacity(
     reading: HostReading | None, load: Load, settings: HealthSettings, *, is_fit: bool

@@ -6,6 +6,7 @@ is found here: a walk along the DER of RFC 5280 section 4.1 to the second time o
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -17,7 +18,6 @@ from ocaserve.health.words import duration
 from ocaserve.settings.health import HealthSettings
 
 _DAY_S = 86_400
-_READ_EVERY_S = 60.0
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 _VERSION_TAG = 0xA0  # [0], left out of certificates of version 1
@@ -30,13 +30,19 @@ def expiry_of(pem: str) -> float:
 
     The first is the server's own; what follows is its chain. Raises ValueError.
     """
+    certificate = first_certificate(pem)
+    try:
+        return _not_after(ssl.PEM_cert_to_DER_cert(certificate))
+    except (IndexError, ValueError) as error:
+        raise ValueError("holds a certificate that cannot be read") from error
+
+
+def first_certificate(pem: str) -> str:
+    """The first of a file, without what stands around it. Raises ValueError."""
     start, stop = pem.find(_BEGIN), pem.find(_END)
     if start < 0 or stop < start:
         raise ValueError("holds no PEM certificate")
-    try:
-        return _not_after(ssl.PEM_cert_to_DER_cert(pem[start : stop + len(_END)]))
-    except (IndexError, ValueError) as error:
-        raise ValueError("holds a certificate that cannot be read") from error
+    return pem[start : stop + len(_END)]
 
 
 def _not_after(der: bytes) -> float:
@@ -73,7 +79,7 @@ def _as_epoch(tag: int, text: str) -> float:
 class CertificatesComponent:
     """The certificates of the data plane and of control. `wall`: seconds since the epoch.
 
-    Files are read once a minute: a renewed certificate is seen without a restart.
+    Files are read when they have changed: a renewed certificate is seen without a restart.
     """
 
     name = "certificates"
@@ -91,18 +97,15 @@ class CertificatesComponent:
         )
         self._files = tuple(dict.fromkeys(files))
         self._wall = wall
-        self._read_at = float("-inf")
-        self._expiries: dict[str, float | str] = {}
+        self._expiries = {file: _Expiry(file) for file in self._files}
 
     def observe(self, now: float) -> Observation:
         if not self._files:
             return Observation("none")
-        if now - self._read_at >= _READ_EVERY_S:
-            self._read_at = now
-            self._expiries = {file: _read_expiry(file) for file in self._files}
         left = {
             file: expiry if isinstance(expiry, str) else expiry - self._wall()
-            for file, expiry in self._expiries.items()
+            for file, kept in self._expiries.items()
+            for expiry in [kept.look()]
         }
         known = [seconds for seconds in left.values() if not isinstance(seconds, str)]
         summary = f"the first expires in {duration(min(known))}" if known else "unknown"
@@ -118,11 +121,24 @@ class CertificatesComponent:
             yield from problems_of((level, file, f"{file} {said}"))
 
 
-def _read_expiry(file: str) -> float | str:
-    """When it expires, or why that is not known."""
-    try:
-        return expiry_of(Path(file).read_text("ascii", "replace"))
-    except OSError as error:
-        return error.strerror or str(error)
-    except ValueError as error:
-        return str(error)
+class _Expiry:
+    """When a file's certificate expires, as of its latest version."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._seen: tuple[int, int, int] | None = None
+        self._found: float | str = ""
+
+    def look(self) -> float | str:
+        """The time, or why it is not known."""
+        try:
+            status = os.stat(self._file)
+            version = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if version != self._seen:
+                self._found = expiry_of(Path(self._file).read_text("ascii", "replace"))
+                self._seen = version
+        except OSError as error:
+            self._seen, self._found = None, error.strerror or str(error)
+        except ValueError as error:
+            self._seen, self._found = version, str(error)
+        return self._found

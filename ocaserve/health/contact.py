@@ -1,38 +1,45 @@
-"""The control plane: when it was last in contact."""
+"""The control plane: whether it takes what it is told."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-from ocaserve.health.judging import Thresholds, problems_of
-from ocaserve.health.model import Observation, Timing
+from ocaserve.health.model import Level, Observation, Problem, Timing
 from ocaserve.health.words import duration
 from ocaserve.settings.health import HealthSettings
 
 
-class ContactComponent:
-    """Judged only where a control plane is expected.
+class Contact(NamedTuple):
+    """silence_s: since a report was taken. fault: why the latest was not, empty if it was."""
 
-    last: when it was last in contact, on the monotonic clock; the time of the start when it never
-    was; None where none is expected.
+    silence_s: float
+    fault: str = ""
+    is_lost: bool = False
+
+
+class ContactComponent:
+    """A silence is a warning when it lasts, and an error when the control plane is held for lost.
+
+    contact: None where reports are not pushed; who fetches them comes when it likes.
     """
 
     name = "control_plane"
 
     def __init__(
-        self, timing: Timing, settings: HealthSettings, last: Callable[[], float | None]
+        self, timing: Timing, settings: HealthSettings, contact: Callable[[], Contact | None]
     ) -> None:
         self.timing = timing
-        self._thresholds = Thresholds(settings.contact_warning_s, settings.contact_error_s)
-        self._last = last
+        self._warning_s = settings.contact_warning_s
+        self._contact = contact
 
     def observe(self, now: float) -> Observation:
-        last = self._last()
-        if last is None:
-            return Observation("none is configured")
-        silence = max(0.0, now - last)
-        said = f"no contact for {duration(silence)}"
-        level = self._thresholds.of_high(silence)
-        return Observation(
-            f"in contact {duration(silence)} ago", tuple(problems_of((level, "contact", said)))
-        )
+        contact = self._contact()
+        if contact is None:
+            return Observation("reports are not pushed")
+        summary = f"took a report {duration(contact.silence_s)} ago"
+        if not contact.fault or not (contact.is_lost or contact.silence_s >= self._warning_s):
+            return Observation(summary)
+        reason = f"has taken no report for {duration(contact.silence_s)}: {contact.fault}"
+        level = Level.ERROR if contact.is_lost else Level.WARNING
+        return Observation(summary, (Problem(level, "contact", reason),))

@@ -11,8 +11,13 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from ocaserve.health.model import Level, Observation, Problem, Timing
+from msgspec import Struct
+
+from ocaserve.health.model import Level, Observation, Problem, Timing, worst_level
 from ocaserve.lifecycle import advance
+
+_JUDGED = (Level.WARNING, Level.ERROR)
+_MOST_REMEMBERED = 20  # of a component's subjects: a note is small
 
 
 class AlarmState(Enum):
@@ -99,14 +104,50 @@ class Verdict(NamedTuple):
     since: float
 
 
-class Judge:
-    """Turns the observations of one component into verdicts that do not flap."""
+class Raised(Struct, frozen=True):
+    """What is shown of a component that is not ok, to be remembered.
 
-    def __init__(self, timing: Timing, now: float) -> None:
+    since: of the monotonic clock. subjects: level and reason of each problem.
+    """
+
+    since: float
+    subjects: dict[str, tuple[Level, str]]
+
+    @property
+    def level(self) -> Level:
+        return worst_level(level for level, _ in self.subjects.values())
+
+
+class Judge:
+    """Turns the observations of one component into verdicts that do not flap.
+
+    `before`: what was shown by whom this one succeeds; it holds until it has been gone for fall_s.
+    """
+
+    def __init__(self, timing: Timing, now: float, before: Raised | None = None) -> None:
         self._timing = timing
         self._subjects: dict[str, _Subject] = {}
         self._level = Level.OK
         self._since = now
+        if before is not None:
+            self._level, self._since = before.level, before.since
+            self._subjects = {
+                name: _raised_subject(level, reason, now)
+                for name, (level, reason) in before.subjects.items()
+            }
+
+    @property
+    def raised(self) -> Raised | None:
+        """What is shown now; None while it is ok. Of very many subjects the worst."""
+        if not self._level:
+            return None
+        shown = [(name, subject) for name, subject in self._subjects.items() if subject.level]
+        shown.sort(key=lambda row: -row[1].level)
+        kept = {
+            name: (subject.level, subject.reasons[subject.level])
+            for name, subject in shown[:_MOST_REMEMBERED]
+        }
+        return Raised(self._since, kept)
 
     def judge(self, observation: Observation, now: float) -> Verdict:
         """The verdict after this observation; of two problems of a subject the worse counts."""
@@ -133,4 +174,10 @@ class Judge:
 
 def _new_subject(now: float) -> _Subject:
     clear = Alarm(AlarmState.CLEAR, now)
-    return _Subject({Level.WARNING: clear, Level.ERROR: clear}, {})
+    return _Subject(dict.fromkeys(_JUDGED, clear), {})
+
+
+def _raised_subject(level: Level, reason: str, now: float) -> _Subject:
+    raised, clear = Alarm(AlarmState.RAISED, now), Alarm(AlarmState.CLEAR, now)
+    alarms = {judged: raised if judged <= level else clear for judged in _JUDGED}
+    return _Subject(alarms, dict.fromkeys(_JUDGED, reason))

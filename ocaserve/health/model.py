@@ -92,20 +92,6 @@ class Health:
         wrong.sort(key=lambda finding: -finding.level)
         return tuple(f"{finding.component}: {finding.reason}" for finding in wrong)
 
-    def as_document(self) -> dict[str, object]:
-        """For JSON."""
-        return {
-            "level": self.level.label,
-            "components": {
-                finding.component: {
-                    "level": finding.level.label,
-                    "reason": finding.reason,
-                    "since": round(finding.since, 3),
-                }
-                for finding in self.findings
-            },
-        }
-
 
 def worst_level(levels: Iterable[Level]) -> Level:
     """The worst wins; OK when there are none."""

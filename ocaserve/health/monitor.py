@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, time
 
-from ocaserve.health.hysteresis import Judge
+from ocaserve.health.hysteresis import Judge, Raised
 from ocaserve.health.model import Component, Finding, Health, Level, Observation, Problem
 from ocaserve.host.reading import HostReading, Sample, derive
 
@@ -36,7 +36,11 @@ class HostWatch:
 
 
 class Monitor:
-    """Observes components that are added before it runs. `health` is always there to be read."""
+    """Observes components that are added before it runs. `health` is always there to be read.
+
+    before: what its predecessor has shown, by component. remember: called in the event loop with
+    what is shown whenever other problems or levels are.
+    """
 
     def __init__(
         self,
@@ -44,11 +48,16 @@ class Monitor:
         look: Callable[[], None],
         clock: Callable[[], float] = monotonic,
         wall: Callable[[], float] = time,
+        before: Mapping[str, Raised] | None = None,
+        remember: Callable[[Mapping[str, Raised]], None] = lambda _: None,
     ) -> None:
         self._interval_s = interval_s
         self._look = look
         self._clock = clock
         self._wall = wall
+        self._before = before or {}
+        self._remember = remember
+        self._remembered = _outline(self._before)
         self._judged: list[tuple[Component, Judge]] = []
         self.health = Health(Level.OK, ())
 
@@ -56,7 +65,16 @@ class Monitor:
         """Have it observed from the next round on. Raises ValueError for a name that is taken."""
         if any(known.name == component.name for known, _ in self._judged):
             raise ValueError(f"component {component.name!r}: the name must be another")
-        self._judged.append((component, Judge(component.timing, self._clock())))
+        before = self._before.get(component.name)
+        self._judged.append((component, Judge(component.timing, self._clock(), before)))
+        if before is not None:
+            self.health = Health.of((*self.health.findings, self._recall(component, before)))
+
+    def _recall(self, component: Component, before: Raised) -> Finding:
+        """What stands for a component until it is observed."""
+        reason = "; ".join(reason for _, reason in before.subjects.values())
+        since = self._wall() - (self._clock() - before.since)
+        return Finding(component.name, before.level, reason, since)
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -64,7 +82,19 @@ class Monitor:
         with ThreadPoolExecutor(1, "health") as thread:
             while True:
                 await loop.run_in_executor(thread, self.look_around)
+                self._tell_memory()
                 await asyncio.sleep(self._interval_s)
+
+    def _tell_memory(self) -> None:
+        shown = {
+            component.name: raised
+            for component, judge in self._judged
+            if (raised := judge.raised) is not None
+        }
+        outline = _outline(shown)
+        if outline != self._remembered:
+            self._remembered = outline
+            self._remember(shown)
 
     def look_around(self) -> Health:
         """One round: returns and keeps what it has found."""
@@ -78,6 +108,14 @@ class Monitor:
     def _find(self, component: Component, judge: Judge, now: float, wall: float) -> Finding:
         verdict = judge.judge(_observe(component, now), now)
         return Finding(component.name, verdict.level, verdict.reason, wall - (now - verdict.since))
+
+
+def _outline(shown: Mapping[str, Raised]) -> Mapping[str, object]:
+    """What counts as a change: reasons with numbers in them are others each second."""
+    return {
+        name: {subject: level for subject, (level, _) in raised.subjects.items()}
+        for name, raised in shown.items()
+    }
 
 
 def _observe(component: Component, now: float) -> Observation:

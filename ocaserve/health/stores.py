@@ -16,9 +16,10 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import NamedTuple
 
 from ocaserve.health.judging import Thresholds, problems_of
-from ocaserve.health.model import Level, Observation, Problem, Timing
+from ocaserve.health.model import Level, Observation, Problem, Timing, worst_level
 from ocaserve.health.words import amount, duration, percent
 from ocaserve.settings.health import HealthSettings
 
@@ -104,7 +105,7 @@ class StoreWatch:
     """Looks at one store from a thread of its own until told to end."""
 
     def __init__(self, path: str, look: Callable[[str], StoreFacts] = look_at) -> None:
-        self._path = path
+        self.path = path
         self._look = look
         self._latest: StoreFacts | None = None
         self._began: float | None = None  # the look that is under way
@@ -115,7 +116,7 @@ class StoreWatch:
     def _run(self) -> None:
         while not self._over.is_set():
             self._began = monotonic()
-            self._latest = self._look(self._path)
+            self._latest = self._look(self.path)
             self._began = None
             self._over.wait(_LOOK_EVERY_S)
 
@@ -128,7 +129,7 @@ class StoreWatch:
         began, latest = self._began, self._latest
         waited_s = 0.0 if began is None else max(0.0, now - began)
         if latest is None:
-            return StoreFacts(self._path, waited_s=waited_s) if waited_s > _LOOK_EVERY_S else None
+            return StoreFacts(self.path, waited_s=waited_s) if waited_s > _LOOK_EVERY_S else None
         return StoreFacts(latest.path, latest.free, latest.total, latest.failure, waited_s)
 
 
@@ -176,3 +177,23 @@ def store_problems(facts: StoreFacts, settings: HealthSettings) -> list[Problem]
     room = Thresholds(settings.store_free_warning, settings.store_free_error)
     reason = f"{path} has {percent(share)} free ({amount(facts.free, 'B')})"
     return list(problems_of((room.of_low(share), f"{path} room", reason)))
+
+
+class StoreShown(NamedTuple):
+    """A store for people. free, total: bytes; None where that means nothing or is not known."""
+
+    path: str
+    level: Level | None
+    reason: str
+    free: int | None
+    total: int | None
+
+
+def show_store(path: str, facts: StoreFacts | None, settings: HealthSettings) -> StoreShown:
+    """What its latest look found; no level before the first."""
+    if facts is None:
+        return StoreShown(path, None, "not looked at yet", None, None)
+    problems = store_problems(facts, settings)
+    room = (facts.free, facts.total) if facts.total else (None, None)
+    reason = "; ".join(problem.reason for problem in problems)
+    return StoreShown(path, worst_level(problem.level for problem in problems), reason, *room)

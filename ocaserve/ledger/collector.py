@@ -134,13 +134,21 @@ class Collector:
     # -- answers ---------------------------------------------------------------------------------
 
     def summarize(
-        self, since: float, until: float, *, top: int, within: str | None = None
+        self,
+        since: float,
+        until: float,
+        *,
+        top: int,
+        within: str | None = None,
+        rename: Callable[[str], str] | None = None,
     ) -> Summary:
         """What was sent in [since, until), by the periods that begin in it, open ones too.
 
-        top: how many networks to tell. within: only networks that overlap this one. Where periods
-        of five minutes are no longer kept, sums are of hours, and rates leave that time out.
+        top: how many networks to tell. within: only networks that overlap this one. rename: from a
+        network to what it is counted under instead. Where periods of five minutes are no longer
+        kept, sums are of hours, and rates leave that time out.
         """
+        view = _View(within, rename)
         archive = self._archive or Archive(self._folder, self._settings)
         running = self._open_periods(since, until)
         # A period that is being closed may be in both places; the open one is never the lesser.
@@ -150,10 +158,10 @@ class Collector:
 
         def closed() -> Iterator[Period]:
             fine = archive.periods(PERIOD_S, since, until)
-            return _within((period for period in fine if period.start not in besides), within)
+            return view.of(period for period in fine if period.start not in besides)
 
         hours = archive.periods(HOUR_S, since, min(until, fine_from - HOUR_S + 1))
-        sums = add_networks(chain(_within(hours, within), closed(), _within(running, within)))
+        sums = add_networks(chain(view.of(hours), closed(), view.of(running)))
         names = find_top(sums, top)
         samples = _sample(closed(), names)
         count = _count_periods(max(since, fine_from), min([until, *besides]))
@@ -197,21 +205,35 @@ def _sample(periods: Iterable[Period], names: list[str]) -> dict[str, list[int]]
     return samples
 
 
-def _within(periods: Iterable[Period], wanted: str | None) -> Iterator[Period]:
-    """The periods with only those networks that lie in `wanted`, or in which it lies."""
-    if wanted is None:
-        yield from periods
-        return
-    outer = ipaddress.ip_network(wanted, strict=False)
-    known: dict[str, bool] = {}
-    for period in periods:
-        sent = {}
-        for network, count in period.sent.items():
-            if network not in known:
-                known[network] = _overlaps(network, outer)
-            if known[network]:
-                sent[network] = count
-        yield Period(period.start, period.seconds, sent)
+class _View:
+    """Periods with only those networks that lie in `within`, or in which it lies, under the names
+    that `rename` gives.
+    """
+
+    def __init__(self, within: str | None, rename: Callable[[str], str] | None) -> None:
+        self._outer = None if within is None else ipaddress.ip_network(within, strict=False)
+        self._rename = rename
+        self._known: dict[str, str | None] = {}
+
+    def of(self, periods: Iterable[Period]) -> Iterator[Period]:
+        if self._outer is None and self._rename is None:
+            yield from periods
+            return
+        for period in periods:
+            sent: dict[str, int] = {}
+            for network, count in period.sent.items():
+                name = self._name(network)
+                if name is not None:
+                    sent[name] = sent.get(name, 0) + count
+            yield Period(period.start, period.seconds, sent)
+
+    def _name(self, network: str) -> str | None:
+        """What it is counted under; None: not at all."""
+        if network not in self._known:
+            is_in = self._outer is None or _overlaps(network, self._outer)
+            name = network if self._rename is None else self._rename(network)
+            self._known[network] = name if is_in else None
+        return self._known[network]
 
 
 def _overlaps(name: str, outer: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:

@@ -41,11 +41,23 @@ _MOST_KEPT_BYTES = 2048  # of a block or line that is kept: a longer one is no p
 _LINE_SLACK_BYTES = 32  # what a request line has beside its target: method, spaces, version
 
 
+PlainRequest = tuple[bytes, Fields, bytes | None, int, int]
+"""Target, fields, the value of Range, and what it asks for, `start` up to `stop`, as it stands: not
+clamped to the object, nor checked. A named tuple would take longer to make than the rest of it."""
+
+_SHORT = 46  # bytes of a Range value with two positions of at most 19 digits
+
+
 class _Line(NamedTuple):
     method: bytes
     target: bytes
     minor: int
     authority: bytes | None  # of an absolute-form target; it replaces Host
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a request with this line may be recalled."""
+        return self.method == b"GET" and self.minor == 1 and self.authority is None
 
 
 class HeadParser:
@@ -64,6 +76,8 @@ class HeadParser:
         self._memo_entries = memo_entries
         self._lines: dict[bytes, _Line] = {}
         self._blocks: dict[bytes, Fields] = {}
+        self._plain_targets: dict[bytes, bytes] = {}  # of the lines above, by line
+        self._plain_blocks: dict[bytes, Fields] = {}  # of the blocks above
 
     def maybe_head_end(self, buffer: bytes) -> int | None:
         """Where the first head in `buffer` ends, behind its empty line; None: more is needed.
@@ -90,6 +104,30 @@ class HeadParser:
             raise RequestRefused(400, "request_line")
         if found:
             self._parse_line(line)
+
+    def recall(self, data: bytes) -> PlainRequest | None:
+        """The request, if `data` is one whole head whose parts are known, and plain.
+
+        Plain is a GET of HTTP/1.1 in origin-form, on a connection that stays, without a condition
+        or a body, for the whole object or for "bytes=A-B". None says nothing of `data`:
+        `maybe_head_end` and `parse` judge it.
+        """
+        end = data.find(b"\r\n")
+        target = self._plain_targets.get(data[:end])
+        if target is None or not data.endswith(b"\r\n\r\n") or len(data) > self._head_bytes:
+            return None
+        range_at = data.rfind(b"\r\nRange: bytes=")
+        if range_at < 0:
+            fields = self._plain_blocks.get(data[end:-2])
+            return None if fields is None else (target, fields, None, 0, 0)
+        # A block that is known holds no empty line, so that no second head can hide in `data`.
+        range_stop = data.find(b"\r\n", range_at + 15)
+        fields = self._plain_blocks.get(data[end:range_at] + data[range_stop:-2])
+        value = data[range_at + 9 : range_stop]
+        first, _, last = value[6:].partition(b"-")
+        if fields is None or not (first.isdigit() and last.isdigit() and len(value) <= _SHORT):
+            return None
+        return target, fields, value, int(first), int(last) + 1
 
     def parse(self, head: bytes) -> Request:
         """A whole head, from the request line to the empty line. Raises RequestRefused."""
@@ -127,8 +165,11 @@ class HeadParser:
         known = self._parse_line(line)
         if len(self._lines) >= self._memo_entries:
             self._lines.clear()
+            self._plain_targets.clear()
         if len(line) <= _MOST_KEPT_BYTES:
             self._lines[line] = known
+            if known.is_plain:
+                self._plain_targets[line] = known.target
         return known
 
     def _check_line_length(self, line: bytes) -> None:
@@ -165,7 +206,10 @@ class HeadParser:
         if not ranges and len(block) <= _MOST_KEPT_BYTES:
             if len(self._blocks) >= self._memo_entries:
                 self._blocks.clear()
+                self._plain_blocks.clear()
             self._blocks[block] = fields
+            if fields.is_plain:
+                self._plain_blocks[block] = fields
         return fields, ranges
 
     def _parse_block(self, block: bytes) -> dict[bytes, list[bytes]]:

@@ -54,6 +54,13 @@ class Fields:
     user_agent: bytes | None = None
     request_method: bytes | None = None  # Access-Control-Request-Method, of a CORS preflight
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing in them makes the answer to a GET of HTTP/1.1 another one."""
+        return self.host is not None and not (
+            self.close or self.has_body or self.is_conditional or self.if_range is not None
+        )
+
 
 class Request(NamedTuple):
     """A request head that passed every check of RFC 9112 sections 2, 3, 5 and 6."""

@@ -168,7 +168,15 @@ def _plan_part(
     """
     line, keep_alive = _connection(request.fields, request.minor)
     start, stop = parts[0]
-    head = (
+    head = format_part_head(representation, date, start, stop, line)
+    return tuple.__new__(ResponsePlan, (206, head, parts, stop - start, keep_alive))
+
+
+def format_part_head(
+    representation: Representation, date: bytes, start: int, stop: int, line: bytes = b""
+) -> bytes:
+    """The head of a 206 with one range, not empty and within the object. line: for Connection."""
+    return (
         b"HTTP/1.1 206 Partial Content\r\nDate: %b\r\n%b%b"
         b"Content-Length: %d\r\nContent-Range: bytes %d-%d/%d\r\n\r\n"
         % (
@@ -176,7 +184,13 @@ def _plan_part(
             stop - start, start, stop - 1, representation.size,
         )
     )  # fmt: skip
-    return tuple.__new__(ResponsePlan, (206, head, parts, stop - start, keep_alive))
+
+
+def format_whole_head(representation: Representation, date: bytes, line: bytes = b"") -> bytes:
+    """The head of a 200 with the whole object. line: for Connection."""
+    return b"HTTP/1.1 200 OK\r\nDate: %b\r\n%b%bContent-Length: %d\r\n\r\n" % (
+        date, line, representation.typed_fields, representation.size,
+    )  # fmt: skip
 
 
 def _plan_path_part(
@@ -195,7 +209,8 @@ def _plan_path_part(
 
 def _plan_whole(request: Request, representation: Representation, date: bytes) -> ResponsePlan:
     size = representation.size
-    head, keep_alive = _format_head(200, request, date, representation.typed_fields, size)
+    line, keep_alive = _connection(request.fields, request.minor)
+    head = format_whole_head(representation, date, line)
     if request.method == b"HEAD" or not size:
         return ResponsePlan(200, head, (), size, keep_alive)
     return ResponsePlan(200, head, (ByteRange(0, size),), size, keep_alive)

@@ -34,7 +34,7 @@ from ocaserve.protocol.target import ObjectTarget
 from ocaserve.serving.catalogue import OpenFile
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import CLOSE_PLACES, HISTOGRAM_PLACES, Count
-from ocaserve.serving.histograms import BUCKETS, Histogram, observe
+from ocaserve.serving.histograms import Histogram, observe
 from ocaserve.serving.readiness import READ, WRITE
 from ocaserve.serving.services import Duty, Services
 from ocaserve.serving.transfer import Transfer
@@ -46,6 +46,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UPLOADS = b"/speedtest/range/"  # targets that POST may be for begin so
 _LOGGED_LINE_BYTES = 256  # of what was received, when no request could be made of it
 
+_BETWEEN, _READING_HEAD = State.BETWEEN, State.READING_HEAD  # looked up once: see `express`
 _REQUESTS = int(Count.REQUESTS)
 _COPIED = int(Count.BYTES_COPIED)
 _RESPONSES = (
@@ -53,7 +54,6 @@ _RESPONSES = (
     int(Count.RESPONSES_4XX), int(Count.RESPONSES_5XX),
 )  # fmt: skip
 _AT_ONCE = HISTOGRAM_PLACES[Histogram.AT_ONCE_US]
-_AT_ONCE_SUM = _AT_ONCE + BUCKETS
 _HELD = HISTOGRAM_PLACES[Histogram.HELD_US]
 _FIRST_BYTE = HISTOGRAM_PLACES[Histogram.FIRST_BYTE_US]
 _SIZE = HISTOGRAM_PLACES[Histogram.RESPONSE_BYTES]
@@ -65,8 +65,8 @@ class Connection:
 
     __slots__ = (
         "_began", "_buffer", "_eof", "_fileno", "_interest", "_note", "_reason", "_request",
-        "_requests", "_services", "_sock", "_tallied", "_transfer", "_upload", "address",
-        "deadline", "state", "tally", "watched",
+        "_services", "_tallied", "_transfer", "_upload", "address",
+        "deadline", "requests", "sock", "state", "tally", "watched",
     )  # fmt: skip
 
     def __init__(self, services: Services, sock: socket.socket, address: bytes) -> None:
@@ -77,12 +77,12 @@ class Connection:
         self.tally = services.tallies.open(address)
         self._tallied = 0  # of the response under way, what is in the tally already
         self._services = services
-        self._sock = sock
+        self.sock = sock
         self._fileno = sock.fileno()
         self._transfer = self._new_transfer()
         self._buffer = b""  # received and not yet used
         self._upload: Upload | None = None  # whose body is being thrown away
-        self._requests = 0
+        self.requests = 0
         self._request: Request | None = None  # being answered
         self._began = 0.0  # when its head was complete
         self._note = ""  # for the log: why it was refused or cut
@@ -93,44 +93,51 @@ class Connection:
         services.wheel.watch(self)
 
     def _new_transfer(self) -> Transfer:
-        return Transfer(self._services, self._sock, self)
+        return Transfer(self._services, self.sock, self)
 
     # -- readiness -------------------------------------------------------------------------------
 
     def _set_interest(self, interest: int) -> None:
         if interest != self._interest:
             before, self._interest = self._interest, interest
-            self._services.readiness.change(self._fileno, self._on_ready, before, interest)
+            self._services.readiness.change(self._fileno, self, before, interest)
 
     def want_write(self, *, wanted: bool) -> None:
         """The transfer waits for the socket, or no longer does."""
         self._set_interest(self._interest | WRITE if wanted else self._interest & ~WRITE)
 
-    def _on_ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> None:
         """The kernel has news of the socket. Unasked news is trouble: trying shows which."""
-        if self._interest == READ:
-            self._on_readable()
-            return
         if self._interest & WRITE and events != READ:
             self._transfer.on_writable()
-        if self._interest & READ and events != WRITE:
-            self._on_readable()
+            if events == WRITE or not self._interest & READ:
+                return
+        self._on_readable()
 
     # -- receiving -------------------------------------------------------------------------------
 
     def _on_readable(self) -> None:
         """The client has sent something, or has gone."""
         try:
-            data = self._sock.recv(RECEIVE_BYTES if self._upload is None else RECEIVE_BODY_BYTES)
+            data = self.sock.recv(RECEIVE_BYTES if self._upload is None else RECEIVE_BODY_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.close(CloseReason.CLIENT_GONE)
             return
-        if data:
-            self._on_received(data)
-        else:
+        if not data:
             self._on_eof()
+        elif (
+            self.state is not State.BETWEEN or self._buffer or not self._services.answer(self, data)
+        ):
+            self._on_received(data)
+
+    def take_over(
+        self, request: Request, plan: ResponsePlan, file: OpenFile, taken: int, began: float
+    ) -> None:
+        self._request, self._began = request, began
+        self.state = State.SENDING
+        self._transfer.take_over(plan, file, taken)
 
     def _on_received(self, data: bytes) -> None:
         if self.state is State.SENDING:
@@ -200,9 +207,9 @@ class Connection:
     def _answer(self, request: Request) -> None:
         services = self._services
         services.counts[_REQUESTS] += 1
-        self._requests += 1
+        self.requests += 1
         self._began = monotonic()
-        if services.draining or self._requests >= services.limits.requests_per_connection:
+        if services.draining or self.requests >= services.limits.requests_per_connection:
             request = request._replace(fields=replace(request.fields, close=True))
         self._request = request
         if services.duty.turns_away and not is_healthz(request):
@@ -292,9 +299,7 @@ class Connection:
             request, file.representation, services.policy,
             clock.http_date, clock.epoch, services.boundary, part,
         )  # fmt: skip
-        self.state = State.SENDING
-        if self._transfer.send_at_once(plan, file):
-            self._finish(plan, plan.length, at_once=True)
+        self._start(plan, file)
 
     def _respond_made_up(self, request: Request, part: ByteRange | None) -> None:
         """The content of the speed test."""
@@ -363,7 +368,7 @@ class Connection:
 
     def _send_interim(self, head: bytes) -> int:
         """Send before there is a response; how much of it went out. Raises OSError."""
-        return self._sock.send(head)
+        return self.sock.send(head)
 
     def _take_body(self, upload: Upload, data: bytes) -> None:
         services = self._services
@@ -403,9 +408,9 @@ class Connection:
         head_only = request is not None and request.method == b"HEAD"
         self._finish(plan, 0 if head_only else plan.length)
 
-    def _finish(self, plan: ResponsePlan, sent: int, *, at_once: bool = False) -> None:
-        """The response is whole; `sent` bytes of body went out, perhaps all in one turn."""
-        now = self._account(plan.status, sent, at_once=at_once)
+    def _finish(self, plan: ResponsePlan, sent: int) -> None:
+        """The response is whole; `sent` bytes of body went out."""
+        now = self._account(plan.status, sent)
         if not plan.keep_alive:
             self._end()
             return
@@ -422,25 +427,25 @@ class Connection:
         elif not self._interest & READ:
             self._resume_reading()
 
-    def _account(self, status: int, sent: int, *, at_once: bool = False) -> float:
+    def _account(self, status: int, sent: int) -> float:
         """Count and log the response that has ended, whole or not; returns the time."""
         services = self._services
         counts = services.counts
+        transfer = self._transfer
         counts[_RESPONSES[status // 100]] += 1
         self.tally.sent += sent - self._tallied
         self._tallied = 0
-        from_file = self._transfer.from_file
+        from_file = transfer.from_file
         if sent > from_file:
             counts[_COPIED] += sent - from_file
         now = monotonic()
         micros = int((now - self._began) * 1e6)
-        if at_once:  # `observe`, but written out: calls would double what this costs (0.3 us)
-            counts[_AT_ONCE + micros.bit_length()] += 1
-            counts[_AT_ONCE_SUM] += micros
-        else:
+        if transfer.spans_turns:
             observe(counts, _HELD, micros)
-            first = self._transfer.first_byte or now
+            first = transfer.first_byte or now
             observe(counts, _FIRST_BYTE, max(0, int((first - self._began) * 1e6)))
+        else:
+            observe(counts, _AT_ONCE, micros)
         counts[_SIZE + sent.bit_length()] += 1  # their sum is that of the bytes by path
         log = services.log
         if log is not None:
@@ -477,7 +482,7 @@ class Connection:
         """
         services = self._services
         if self._reason is CloseReason.ASKED:
-            if self._requests >= services.limits.requests_per_connection:
+            if self.requests >= services.limits.requests_per_connection:
                 self._reason = CloseReason.REQUEST_LIMIT
             elif services.draining:
                 self._reason = CloseReason.DRAINED
@@ -497,7 +502,7 @@ class Connection:
 
     def _shut_down(self) -> None:
         """Close our side. Raises OSError."""
-        self._sock.shutdown(socket.SHUT_WR)
+        self.sock.shutdown(socket.SHUT_WR)
 
     def refuse_unread(self, data: bytes, refusal: RequestRefused, reason: CloseReason) -> None:
         """Answer what was received, and is not to be read as a request; then close."""

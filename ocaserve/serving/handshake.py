@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -32,6 +31,7 @@ from ocaserve.serving.records import Records
 from ocaserve.serving.services import Client, Services
 from ocaserve.serving.tls_connection import TlsConnection
 from ocaserve.serving.tls_contexts import Refreshed, TlsHeritage, set_up
+from ocaserve.serving.turns import Turns
 from ocaserve.settings import Tls
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Handshakes:
         self._heritage = heritage
         self._certificates = heritage.certificates(tls)
         self._under_way = 0
-        self._waiting: deque[Handshake] = deque()
+        self.turns = Turns(services.loop)
         self._pool = IoPool(services.loop, "certificates", 1)
         self._is_looking = False
         self._ticks = 0
@@ -112,17 +112,6 @@ class Handshakes:
     def _count(self, change: int) -> None:
         self._under_way += change
         self.services.counts[GAUGE_PLACES[Gauge.TLS_HANDSHAKING]] = self._under_way
-
-    def wait_for_turn(self, handshake: Handshake) -> None:
-        """Have it make its next step, when those that came before have."""
-        if not self._waiting:
-            self.services.loop.call_soon(self._take_turn)
-        self._waiting.append(handshake)
-
-    def _take_turn(self) -> None:
-        self._waiting.popleft().step()
-        if self._waiting:
-            self.services.loop.call_soon(self._take_turn)
 
     # -- keeping up with the files ---------------------------------------------------------------
 
@@ -177,11 +166,15 @@ class Handshake:
         before, self._interest = self._interest, interest
         if before != interest:
             readiness = self.all.services.readiness
-            readiness.change(self._fileno, self._on_ready, before, interest)
+            readiness.change(self._fileno, self, before, interest)
 
-    def _on_ready(self, _: int) -> None:
+    def on_ready(self, _: int) -> None:
+        """The client has sent something, or takes something."""
+        self.all.turns.take(self)
+
+    def pause(self) -> None:
+        """Be told of nothing until the next step."""
         self._set_interest(0)
-        self.all.wait_for_turn(self)
 
     def step(self) -> None:
         """What the client has sent may be enough to go on with."""

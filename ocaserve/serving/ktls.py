@@ -104,19 +104,19 @@ class KtlsConnection(Connection):
 
     __slots__ = ()
 
-    _sock: KtlsSocket  # type: ignore[mutable-override]  # set once, to what it was made with
+    sock: KtlsSocket  # type: ignore[mutable-override]  # set once, to what it was made with
 
     def _new_transfer(self) -> Transfer:
-        if self._sock.offload():
-            return KtlsTransfer(self._services, self._sock, self)
-        return TlsTransfer(self._services, self._sock, self, Unchanged())
+        if self.sock.offload():
+            return KtlsTransfer(self._services, self.sock, self)
+        return TlsTransfer(self._services, self.sock, self, Unchanged())
 
     def _on_readable(self) -> None:
         """Read all that OpenSSL has: what is in its hands does not make the socket readable."""
         try:
-            data = self._sock.recv(RECEIVE_BYTES)
-            while more := data and self._sock.pending():
-                data += self._sock.recv(more)
+            data = self.sock.recv(RECEIVE_BYTES)
+            while more := data and self.sock.pending():
+                data += self.sock.recv(more)
         except (BlockingIOError, InterruptedError):
             return
         except ssl.SSLError:
@@ -131,16 +131,16 @@ class KtlsConnection(Connection):
 
     def begin(self) -> None:
         """Take what the client sent right behind its handshake, if OpenSSL has it already."""
-        if self._sock.pending():
+        if self.sock.pending():
             self._on_readable()
 
     def _shut_down(self) -> None:
-        self._sock.say_goodbye()
-        self._sock.close_writing()
+        self.sock.say_goodbye()
+        self.sock.close_writing()
 
     def close(self, reason: CloseReason) -> None:
         if self.state is not State.CLOSED and not reason.is_error:
-            self._sock.say_goodbye()
+            self.sock.say_goodbye()
         super().close(reason)
 
 
@@ -158,11 +158,10 @@ def works(front: ssl.SSLContext) -> bool:
         context.wrap_socket(near, do_handshake_on_connect=False) as client,
         front.wrap_socket(far, server_side=True, do_handshake_on_connect=False) as server,
     ):
-        waiting = [client, server]
-        ready = waiting
-        while waiting and ready:
+        waiting = ready = [client, server]
+        while ready:
             waiting = [side for side in waiting if side not in ready or not _advance(side)]
-            ready = select.select(waiting, (), (), _TRIAL_S)[0]
+            ready = select.select(waiting, (), (), _TRIAL_S)[0] if waiting else []
         return not waiting and has_keys(server)
 
 

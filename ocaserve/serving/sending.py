@@ -8,11 +8,11 @@ file behind it, and returns how many bytes the socket took, head included. Rules
   apart: a full socket raises, an ended file takes 0 bytes.
 * `count` is never 0: to Linux that means nothing, to FreeBSD "to the end of the file".
 
-Linux: the head goes with MSG_MORE, so that it shares a segment with the first bytes of the body.
-The kernel holds such a head for up to 200 ms, so it must never be used when the body has to come
-from disk first: `send_cold` waits for the first bytes before it sends the head. `sendfile` waits
-for the disk in spite of the non-blocking socket, which is why only resident bytes are sent on the
-event loop (see `residency`).
+Linux: a few KiB are read, and sent together with the head. Otherwise the head goes with MSG_MORE,
+so that it shares a segment with the first bytes of the body. The kernel holds such a head for up to
+200 ms, so it must never be used when the body has to come from disk first: `send_cold` waits for
+the first bytes before it sends the head. `sendfile` waits for the disk in spite of the non-blocking
+socket, which is why only resident bytes are sent on the event loop (see `residency`).
 
 A response of several steps is corked, so that a step does not end with a segment that is hardly
 filled (measured: 8 % of the CPU time at 8 MiB).
@@ -35,6 +35,8 @@ from array import array
 from typing import Any, Protocol
 
 _FIRST_BYTES = 64 * 1024  # of a body that must be in memory before its head is sent
+_COPY_BYTES = 8 * 1024  # up to here a copy costs less than `sendfile` (measured at 1 KiB: 0.8 us)
+BOUNDARY_BYTES = 128 * 1024  # read-ahead windows and large folios end on such boundaries
 _TCP_CORK = 3  # linux/tcp.h
 _TCP_NOPUSH = 4  # netinet/tcp.h, FreeBSD
 _OUTPUT_QUEUE = termios.TIOCOUTQ if sys.platform == "linux" else 0x40046677  # FreeBSD: FIONWRITE
@@ -80,12 +82,14 @@ class LinuxSender:
     def send(self, sock: socket.socket, head: bytes, file: int, offset: int, count: int) -> int:
         if not head:
             return os.sendfile(sock.fileno(), file, offset, count)
+        if count <= _COPY_BYTES:
+            return sock.send(head + os.pread(file, count, offset))
         taken = sock.send(head, MSG_MORE)
         if taken < len(head):
             return taken
         try:
             return taken + os.sendfile(sock.fileno(), file, offset, count)
-        except BlockingIOError:
+        except OSError:  # the head is gone; the next call, without one, meets the same again
             return taken
 
     def send_cold(
@@ -128,6 +132,15 @@ class FreeBsdSender:
             os.pread(file, 1, offset)
         headers = [head] if head else None
         return int(self._sendfile(sock.fileno(), file, offset, count, headers=headers))
+
+
+def whole_step(position: int, step_bytes: int, left: int) -> int:
+    """A step that ends on a boundary of the file, so that no later step is a crumb.
+
+    A socket rarely fills up at the end of a page; without this, each range would end with an extra
+    step for what the last full one left over.
+    """
+    return min(left, step_bytes + -(position + step_bytes) % BOUNDARY_BYTES)
 
 
 def queued_bytes(sock: socket.socket) -> int:

@@ -14,9 +14,10 @@ from ocaserve.protocol.dates import format_http_date
 from ocaserve.protocol.head import HeadParser
 from ocaserve.protocol.planning import ResponsePolicy
 from ocaserve.serving.access_log import AccessLog, Formatter, format_combined, format_json
-from ocaserve.serving.catalogue import Catalogue, OpenFile
+from ocaserve.serving.catalogue import TICK_S, Catalogue, OpenFile
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.deadlines import DeadlineWheel
+from ocaserve.serving.express import Answer, make_answer
 from ocaserve.serving.readiness import Readiness
 from ocaserve.serving.sending import Sender
 from ocaserve.settings import Limits
@@ -96,6 +97,16 @@ class Services:
     draining: bool = False
     duty: Duty = field(default_factory=Duty)
     drain_idle_s: float = field(default=1.0)
+    idle_deadline: float = field(init=False)  # of connections that become idle in this tick
+    answer: Answer = field(init=False)  # the short way, see `express`
+
+    def __post_init__(self) -> None:
+        self.update_deadline(time.monotonic())
+        self.answer = make_answer(self)
+
+    def update_deadline(self, now: float) -> None:
+        """Called with each tick of the worker."""
+        self.idle_deadline = now + TICK_S + self.limits.idle_s
 
 
 def entry_formatter(log_format: str) -> Formatter:

@@ -33,7 +33,7 @@ class TlsConnection(Connection):
         super().__init__(services, sock, address)
 
     def _new_transfer(self) -> TlsTransfer:
-        return TlsTransfer(self._services, self._sock, self, self._records)
+        return TlsTransfer(self._services, self.sock, self, self._records)
 
     def begin(self, early: bytes) -> None:
         """Take what the client sent right behind its handshake; send what OpenSSL said last."""
@@ -44,7 +44,7 @@ class TlsConnection(Connection):
 
     def _on_readable(self) -> None:
         try:
-            data = self._sock.recv(RECEIVE_BYTES if self._upload is None else RECEIVE_BODY_BYTES)
+            data = self.sock.recv(RECEIVE_BYTES if self._upload is None else RECEIVE_BODY_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:

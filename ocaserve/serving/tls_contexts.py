@@ -10,7 +10,8 @@ keys, which Python has no call for.
 Ticket keys should not live for ever: who steals one can read what was recorded before (RFC 8446
 appendix F.1, RFC 5077 section 5.5). So there are fronts for many periods; all workers go from one
 to the next at the same time, and drop those that have passed. Tickets of before mean a full
-handshake then, nothing worse. A new version of the program (USR2) begins with new keys.
+handshake then, nothing worse. A reload adds fronts for the periods that have passed; the workers of
+before have those of them that they need. A new version of the program (USR2) begins with new keys.
 
 Contexts of certificates are never changed, only replaced: a connection keeps the one that it has.
 """
@@ -33,7 +34,7 @@ from ocaserve.settings import Certificate, Tls
 _log = logging.getLogger(__name__)
 
 _PERIOD_S = 12 * 3600.0
-_PERIODS = 64  # a month; a front takes 0.1 ms to make. The last one stays until a restart
+_PERIODS = 64  # a month; a front takes 0.1 ms to make. The last one stays until a reload
 _SETS_KEPT = 2  # the one that is wanted, and the one that a failed reload goes back to
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -188,7 +189,8 @@ class TlsHeritage:
     """
 
     def __init__(self) -> None:
-        self._fronts: list[ssl.SSLContext] = []
+        self._fronts: tuple[ssl.SSLContext, ...] = ()
+        self._period = 0  # that of the first of them
         self._began = monotonic()
         self._sets: dict[bytes, Certificates] = {}
 
@@ -196,10 +198,7 @@ class TlsHeritage:
         """Before the fork: make what these settings need. Raises OSError."""
         if not tls.listen:
             return
-        if not self._fronts:
-            self._began = monotonic()
-            self._fronts = [ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(_PERIODS)]
-        self.front(monotonic())
+        self._add_fronts(monotonic())
         key = msgspec.json.encode(tls)
         self._sets[key] = Certificates(tls)
         for outdated in list(self._sets)[:-_SETS_KEPT]:
@@ -209,11 +208,24 @@ class TlsHeritage:
         """Those of these settings. Raises OSError."""
         return self._sets.get(msgspec.json.encode(tls)) or Certificates(tls)
 
+    def _add_fronts(self, now: float) -> None:
+        """For a month from now; the one in use stays until its period is over."""
+        if self._fronts:
+            self.front(now)
+        else:
+            self._began = now
+        self._period = self._period_at(now)
+        missing = _PERIODS - len(self._fronts)
+        self._fronts += tuple(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(missing))
+
+    def _period_at(self, now: float) -> int:
+        return int((now - self._began) / _PERIOD_S)
+
     def front(self, now: float) -> ssl.SSLContext:
         """The front of this time; those of before are gone, and their keys with them."""
-        passed = int((now - self._began) / _PERIOD_S)
-        while len(self._fronts) > 1 and _PERIODS - len(self._fronts) < passed:
-            del self._fronts[0]
+        passed = min(self._period_at(now) - self._period, len(self._fronts) - 1)
+        self._fronts = self._fronts[passed:]
+        self._period += passed
         return self._fronts[0]
 
 

@@ -22,7 +22,7 @@ from ocaserve.serving.catalogue import OpenFile
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import Count
 from ocaserve.serving.services import Services
-from ocaserve.serving.transfer import Owner, Transfer
+from ocaserve.serving.transfer import Owner, Transfer, read_ahead
 
 BATCH_BYTES = 512 * 1024  # half as much costs 5 % at 1 MiB and more
 
@@ -69,39 +69,30 @@ class TlsTransfer(Transfer):
 
     def begin(self, plan: ResponsePlan, file: OpenFile | None) -> None:
         self._body = 0
-        super().begin(plan, file)
+        if not self._send_at_once(plan, file):
+            super().begin(plan, file)
 
-    def send_at_once(self, plan: ResponsePlan, file: OpenFile) -> bool:
-        """As that of `Transfer`: nearly all responses end here, without what `begin` prepares."""
+    def _send_at_once(self, plan: ResponsePlan, file: OpenFile | None) -> bool:
+        """Send a plan of one resident batch, without all that `_step` is ready for.
+
+        Says whether it was one; nearly all responses are.
+        """
         segments = plan.segments
-        if len(segments) != 1 or self._ciphertext:
-            self.begin(plan, file)
+        if len(segments) != 1 or self._ciphertext or file is None:
             return False
         position, stop = segments[0]
         plaintext = self._maybe_read(plan.head, file, position, stop)
         if plaintext is None:
-            self.begin(plan, file)
             return False
-        count = stop - position
-        self.plan = plan
-        self.first_byte = 0.0
-        self.from_file = self._body = count
+        self._prepare(plan, file)
+        self._head, self._next = b"", 1
+        self._position = self._stop = stop
+        self.from_file = self._body = count = stop - position
         self._services.counts[_COPIED] += count
         self._services.counts[file.store.bytes_place] += count
-        ciphertext = self._records.encrypt(plaintext)
-        try:
-            taken = self._sock.send(ciphertext)
-        except OSError:  # full, or gone, which the next attempt will find out
-            taken = 0
-        self._taken = taken
-        if taken == len(ciphertext):
-            return True
-        self._file, self._head, self._next = file, b"", 1
-        self._position = self._stop = stop
-        self._acked = 0
-        self._ciphertext = memoryview(ciphertext)[taken:]
-        self._wait_until_writable()
-        return False
+        self._ciphertext = memoryview(self._records.encrypt(plaintext))
+        self._flush()
+        return True
 
     def _maybe_read(
         self, head: bytes, file: OpenFile, position: int, stop: int
@@ -121,6 +112,10 @@ class TlsTransfer(Transfer):
         except OSError:  # `begin` meets it again and knows what to do
             return None
         return _plaintext_view[: start + count] if read == count else None
+
+    def on_writable(self) -> None:
+        if self._held and not self._job:
+            self._step()
 
     def _step(self) -> None:
         """Send once: what is left of the last batch, or the next."""
@@ -246,5 +241,5 @@ class TlsTransfer(Transfer):
 
 def _read(file: int, count: int, position: int, ahead: int) -> bytes:
     """Runs in a thread, which the disk may keep waiting."""
-    os.posix_fadvise(file, position, ahead, os.POSIX_FADV_WILLNEED)
+    read_ahead(file, position, ahead)
     return os.pread(file, count, position)

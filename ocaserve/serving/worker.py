@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import select
 import signal
 import socket
 import time
@@ -45,7 +46,7 @@ from ocaserve.serving.deadlines import DeadlineWheel
 from ocaserve.serving.handshake import Handshakes
 from ocaserve.serving.histograms import Histogram, observe
 from ocaserve.serving.listener import Acceptor
-from ocaserve.serving.readiness import system_readiness
+from ocaserve.serving.readiness import ServingLoop, system_readiness
 from ocaserve.serving.sending import system_sender
 from ocaserve.serving.services import Client, Clock, Duty, Services, entry_formatter
 from ocaserve.serving.speedtest import open_speedtest
@@ -98,8 +99,13 @@ def run_worker(
 
 
 def _new_loop(choice: str) -> asyncio.AbstractEventLoop:
-    """uvloop's or asyncio's event loop; "auto" takes uvloop where it can be imported."""
-    if choice != "asyncio":
+    """The event loop that `serve.loop` asks for.
+
+    "auto" is asyncio's around our own epoll instance, and without epoll uvloop's where it can be
+    imported: there it is the faster one.
+    """
+    has_epoll = hasattr(select, "epoll")
+    if choice == "uvloop" or (choice == "auto" and not has_epoll):
         try:
             import uvloop
         except ImportError:
@@ -108,7 +114,7 @@ def _new_loop(choice: str) -> asyncio.AbstractEventLoop:
         else:
             loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
             return loop
-    return asyncio.new_event_loop()
+    return ServingLoop() if has_epoll else asyncio.new_event_loop()
 
 
 def _make_tallies(settings: LedgerSettings) -> Tallies:
@@ -285,7 +291,9 @@ class Worker:
         self._tick_due = now + TICK_S
         loop.call_at(self._tick_due, self._tick)
         services.clock.update(time.time())
-        services.wheel.sweep(time.monotonic())
+        moment = time.monotonic()
+        services.update_deadline(moment)
+        services.wheel.sweep(moment)
         services.catalogue.tick_once()
         if self._handshakes is not None:
             self._handshakes.tick_once()

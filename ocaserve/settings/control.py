@@ -70,6 +70,14 @@ class Control(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "answered at the same time; one more hears 503. Streams of events count too",
         ),
     ] = 1_000  # fmt: skip
+    head_s: Annotated[
+        float,
+        number(
+            "seconds", 1, 3_600,
+            "from a connection to its first request, its TLS handshake included; who takes longer "
+            "is let go",
+        ),
+    ] = 15.0  # fmt: skip
 
 
 def read_tokens(control: Control) -> Tokens:

@@ -147,8 +147,9 @@ class HealthSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         ),
     ] = 0.0  # fmt: skip
     contact_warning_s: Annotated[
-        float, number("seconds", 0, _MONTH_S, "since the control plane was last in contact")
-    ] = 90.0
-    contact_error_s: Annotated[
-        float, number("seconds", 0, _MONTH_S, "since the control plane was last in contact")
-    ] = 300.0
+        float,
+        number(
+            "seconds", 0, _MONTH_S,
+            "without a report that was taken; at `report.lost_after_s` it is an error",
+        ),
+    ] = 90.0  # fmt: skip

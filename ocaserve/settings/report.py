@@ -47,8 +47,8 @@ class Report(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         float,
         number(
             "seconds", 1, 86_400,
-            "without a push that was taken, after which health warns. Serving goes on: the "
-            "control plane decides what a silent appliance is worth",
+            "without a push that was taken, after which the control plane is lost: an error of "
+            "health, and `drain.lost_contact` says what follows",
         ),
     ] = 300.0  # fmt: skip
 

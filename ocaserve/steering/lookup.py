@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bgp.prefixes import WIDTH, Prefix
+from bgp.prefixes import WIDTH, Prefix, parse_prefix
 from ocaserve.steering.rib import Level, Path, RoutingTable, paths_of
 
 
@@ -63,3 +63,16 @@ def _inside(level: Level, more: int, outer: int) -> Iterator[int]:
     if more < 64 and 1 << more <= len(level):
         return (bits for bits in range(outer << more, (outer + 1) << more) if bits in level)
     return (bits for bits in list(level) if bits >> more == outer)
+
+
+UNROUTED = "unrouted"
+
+
+def route_of(table: RoutingTable, network: str) -> str:
+    """The longest accepted prefix that covers a network; a text that is none stays as it is."""
+    try:
+        prefix = parse_prefix(network)
+    except ValueError:
+        return network
+    match = best_cover(table, prefix)
+    return UNROUTED if match is None else str(match.prefix)

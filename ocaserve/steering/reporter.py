@@ -93,7 +93,7 @@ class Reporter:
             _log.info("report: pushes are taken again after %d failures", self.failures)
         self.pushes += 1
         self.failures, self.fault = 0, ""
-        self._service.last_contact = time.time()
+        self._service.last_contact = time.monotonic()
 
     def _fail(self, error: Exception) -> None:
         self.failures += 1

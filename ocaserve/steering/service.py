@@ -77,7 +77,7 @@ class RouteService:
         self.is_fed: Callable[[], bool] | None = None
         self.vrps: VrpTable | None = None
         self.vrps_fault = ""
-        self.last_contact: float | None = None  # of the control plane, seconds since 1970
+        self.last_contact: float | None = None  # of the control plane, on the monotonic clock
         self.values: dict[str, Any] = {
             "peers": peers_section(self.sessions, self.expected),
             "totals": totals_section(self.sessions),

@@ -19,21 +19,20 @@ LONGEST_LOADING_S = 300.0  # two full tables take ExaBGP 90 s
 
 
 class RouteHealth:
-    """A component of health: ExaBGP, sessions, limits, the file of payloads, the control plane."""
+    """A component of health: ExaBGP, sessions, limits, the file of payloads."""
 
     name = "routes"
-    timing = Timing(rise_s=5.0, fall_s=10.0)
 
-    def __init__(self, service: RouteService, reporter: Reporter | None) -> None:
+    def __init__(self, service: RouteService) -> None:
+        health = service.settings.health
+        self.timing = Timing(health.rise_s, health.fall_s)
         self._service = service
-        self._reporter = reporter
-        self._started = time.time()
 
     def observe(self, now: float) -> Observation:
         """Called from a thread: it reads single values, of which each is whole."""
         service = self._service
         peers = list(service.sessions.peers.values())
-        problems = [*self._find_routing(peers), *self._find_contact()]
+        problems = list(self._find_routing(peers))
         if service.vrps_fault:
             problems.append(Problem(Level.WARNING, "rpki", service.vrps_fault))
         up = sum(peer.state == "up" for peer in peers)
@@ -76,18 +75,6 @@ class RouteHealth:
         if family.state is FamilyState.LOADING and loading_s > LONGEST_LOADING_S:
             why = f"{subject}: has not told all of its routes in {loading_s:.0f} s"
             yield Problem(Level.WARNING, f"{subject} loading", why)
-
-    def _find_contact(self) -> Iterator[Problem]:
-        reporter = self._reporter
-        if reporter is None or not reporter.failures:
-            return
-        since = time.time() - (self._service.last_contact or self._started)
-        if since > self._service.settings.report.lost_after_s:
-            yield Problem(
-                Level.WARNING,
-                "control plane",
-                f"no report was taken for {since:.0f} s: {reporter.fault}",
-            )
 
 
 def _why_down(peer: Peer) -> str:

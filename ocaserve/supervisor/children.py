@@ -39,10 +39,18 @@ class Channel:
     def hear(self) -> dict[str, Any] | None:
         """The next fact; None at the end, which a child that is gone leaves. Call when readable."""
         try:
-            message = self._socket.recv(_MESSAGE_BYTES)
+            message = self._receive()
         except ConnectionResetError:
             return None
         return dict(json.loads(message)) if message else None
+
+    def _receive(self) -> bytes:
+        try:
+            return self._socket.recv(_MESSAGE_BYTES)
+        except ConnectionResetError:
+            # The child has ended with orders unread, which is told first, and once; what it had
+            # said before comes after it.
+            return self._socket.recv(_MESSAGE_BYTES)
 
     def close(self) -> None:
         self._socket.close()

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import needs
-from benchmarks.__main__ import main
+from benchmarks.__main__ import choose, main
 from benchmarks.errors import Refusal
 from benchmarks.peers import PEERS
 from benchmarks.scenarios import SCENARIOS
@@ -109,7 +109,24 @@ def test_scenarios_are_listed() -> None:
     assert [line.split()[0] for line in done.output.splitlines()] == list(SCENARIOS)
 
 
+def test_a_quick_run_leaves_some_out_unless_they_are_named() -> None:
+    every = [one.name for one in choose((), quick=False)]
+    assert every == list(SCENARIOS)
+    quick = [one.name for one in choose((), quick=True)]
+    assert {"64k", "tls-64k", "tls-new"} <= set(quick) < set(every)
+    assert [one.name for one in choose(("tls-8m",), quick=True)] == ["tls-8m"]
+
+
+def test_servers_speak_tls_where_it_is_measured() -> None:
+    values = dict.fromkeys(
+        ("folder", "store", "python", "range_bytes", "port", "tls_port", "control_port"), "x"
+    ) | {"certificate": "a.pem", "key": "a.key"}
+    for peer in choose(("tls-64k",), quick=False)[0].peers:
+        assert "a.pem" not in (PEERS[peer].configuration(values) or "")
+        assert "a.pem" in (PEERS[peer].configuration(values, is_tls=True) or "")
+
+
 def test_servers_get_ports_of_their_own() -> None:
-    ports = [port for peer in PEERS.values() for port in peer.ports(18_480)]
+    ports = [port for peer in PEERS.values() for port in peer.ports(18_480).values()]
     assert len(set(ports)) == len(ports)
     assert max(ports) < 18_480 + 10

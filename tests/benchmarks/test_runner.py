@@ -57,7 +57,7 @@ def test_servers_that_a_bar_compares_play_all_rounds_and_neighbours_change_sides
 def test_the_full_plan_gives_the_others_fewer_rounds() -> None:
     order = list(runner.turns(scenario_of(Played()), FULL, BARS))
     rounds = {peer: sum(name == peer for _, name in order) for peer in ALL}
-    assert rounds == {"ocaserve": 5, "nginx": 5, "nginx-aio": 3, "aiohttp": 5}
+    assert rounds == {"ocaserve": 5, "nginx": 5, "nginx-aio": 2, "aiohttp": 5}
 
 
 @pytest.fixture

@@ -63,3 +63,8 @@ def test_bytes_per_call_count_the_calls_that_took_none() -> None:
     )
     assert parse_kib_per_call(text) == 32.0
     assert parse_kib_per_call("42 epoll_wait(3, [], 64, 0) = 0\n") is None
+
+
+def test_the_scheme_is_that_of_the_scenario() -> None:
+    assert "https://127.0.0.1:443/" in wrk.command(443, 16, 2, "trace", is_tls=True)
+    assert "http://127.0.0.1:80/" in wrk.command(80, 16, 2, "trace")

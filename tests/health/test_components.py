@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ocaserve.health.contact import ContactComponent
+from ocaserve.health.contact import Contact, ContactComponent
 from ocaserve.health.host_components import HOST_COMPONENTS, ClockComponent, HostComponent
 from ocaserve.health.model import Level, Observation, Timing, worst_level
 from ocaserve.health.stores import StoreFacts, store_problems
@@ -236,14 +236,22 @@ def test_store(facts: StoreFacts, level: Level, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "level", "said"),
+    ("contact", "level", "said"),
     [
-        pytest.param(None, OK, "none is configured", id="none"),
-        pytest.param(990.0, OK, "in contact 10 s ago", id="in-contact"),
-        pytest.param(900.0, WARNING, "no contact for 100 s", id="late"),
-        pytest.param(100.0, ERROR, "no contact for 15 min", id="lost"),
+        pytest.param(None, OK, "reports are not pushed", id="none"),
+        pytest.param(Contact(10.0), OK, "took a report 10 s ago", id="in-contact"),
+        pytest.param(Contact(10.0, "502"), OK, "took a report 10 s ago", id="one-failed"),
+        pytest.param(
+            Contact(100.0, "502"), WARNING, "has taken no report for 100 s: 502", id="late"
+        ),
+        pytest.param(
+            Contact(20.0, "502", is_lost=True),
+            ERROR,
+            "has taken no report for 20 s: 502",
+            id="lost",
+        ),
     ],
 )
-def test_contact(last: float | None, level: Level, said: str) -> None:
-    seen = ContactComponent(AT_ONCE, SETTINGS, lambda: last).observe(1000.0)
+def test_contact(contact: Contact | None, level: Level, said: str) -> None:
+    seen = ContactComponent(AT_ONCE, SETTINGS, lambda: contact).observe(1000.0)
     assert (level_of(seen), said_of(seen)) == (level, said)

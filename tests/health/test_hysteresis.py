@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from ocaserve.health.hysteresis import ALARM_STATES, AlarmEvent, AlarmState, Judge
+from ocaserve.health.hysteresis import ALARM_STATES, AlarmEvent, AlarmState, Judge, Raised
 from ocaserve.health.model import Finding, Health, Level, Observation, Problem, Timing, worst_level
 from ocaserve.lifecycle import ImpossibleTransitionError, advance
 
@@ -91,10 +91,30 @@ def test_worst_wins() -> None:
     health = Health.of([Finding("a", OK, "", 0), Finding("b", WARNING, "hot", 1.23456)])
     assert health.level is WARNING
     assert health.reasons == ("b: hot",)
-    assert health.as_document() == {
-        "level": "warning",
-        "components": {
-            "a": {"level": "ok", "reason": "", "since": 0},
-            "b": {"level": "warning", "reason": "hot", "since": 1.235},
-        },
-    }
+
+
+def test_successor() -> None:
+    """It goes on with what was shown: as long as the problem lasts, and fall_s after its end."""
+    first = Judge(TIMING, now=0)
+    for second in range(4):
+        first.judge(Observation("fine", (Problem(ERROR, "cpu", f"at {second}"),)), second)
+    assert first.raised == Raised(since=3, subjects={"cpu": (ERROR, "at 3")})
+    second_one = Judge(TIMING, now=10, before=first.raised)
+    assert second_one.judge(Observation("unknown yet"), 10) == (ERROR, "at 3", 3)
+    worse = Observation("fine", (Problem(WARNING, "cpu", "at 11"),))
+    assert second_one.judge(worse, 11) == (ERROR, "at 3", 3)
+    assert second_one.judge(worse, 16).level is WARNING
+    assert second_one.judge(Observation("fine"), 17).level is WARNING
+    assert second_one.judge(Observation("fine"), 22) == (OK, "fine", 22)
+    assert second_one.raised is None
+
+
+def test_what_is_remembered_is_small() -> None:
+    """Of a thousand subjects the worst."""
+    judge = Judge(Timing(0, 0), now=0)
+    problems = [Problem(WARNING, f"worker {n}", "late") for n in range(1000)]
+    judge.judge(Observation("", (*problems, Problem(ERROR, "deaths", "many"))), 1)
+    raised = judge.raised
+    assert raised is not None
+    assert len(raised.subjects) == 20
+    assert raised.subjects["deaths"] == (ERROR, "many")

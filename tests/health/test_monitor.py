@@ -6,12 +6,13 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
+from ocaserve.health.hysteresis import Raised
 from ocaserve.health.model import Level, Observation, Problem, Timing
 from ocaserve.health.monitor import HostWatch, Monitor
 from ocaserve.health.stores import (
@@ -94,6 +95,32 @@ async def test_runs_until_cancelled() -> None:
         await running
     assert threads
     assert threading.get_ident() not in threads
+
+
+async def test_successor() -> None:
+    """It says at once what was shown before, and tells what is to be remembered as that changes."""
+    memories: list[Mapping[str, Raised]] = []
+    seen = asyncio.Event()
+
+    def remember(shown: Mapping[str, Raised]) -> None:
+        memories.append(shown)
+        if not shown:
+            seen.set()
+
+    before = {"a": Raised(since=8.0, subjects={"it": (Level.WARNING, "hot")})}
+    clock = itertools.count(10)
+    monitor = Monitor(
+        0.001, lambda: None, lambda: next(clock), lambda: 1000.0, before=before, remember=remember
+    )
+    monitor.add(Scripted("a", "hotter", "hot", "", "hot"))
+    monitor.add(Scripted("b"))
+    assert monitor.health.reasons == ("a: hot",)
+    assert monitor.health.level is Level.WARNING
+    running = asyncio.create_task(monitor.run())
+    await asyncio.wait_for(seen.wait(), 10)
+    running.cancel()
+    await asyncio.wait([running])
+    assert memories[0] == {}  # "hotter" was no news
 
 
 def test_host_watch() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import shutil
 import socket
 import ssl
 import sys
@@ -16,9 +18,10 @@ from pathlib import Path
 from ocaserve.kernel_tls import why_not
 from tests.support.certificates import Pair, make_pair
 from tests.support.daemon import Daemon
+from tests.support.s_client import SClient
 from tests.support.system_calls import traced
 from tests.support.tls_wire import TlsWire, client_context
-from tests.support.wire import Address, Wire
+from tests.support.wire import Address, Wire, request
 
 SIZE = 3 << 20
 MARK = b"this must never be on the wire. "
@@ -101,12 +104,40 @@ def try_sendfile(running: Daemon, folder: Path) -> None:
     show(f"sendfile on the TLS socket: {sent:,} bytes in {len(calls)} calls", sent == SIZE)
 
 
+def try_cold(running: Daemon, folder: Path, file: Path) -> None:
+    """Of a file on a file system that says nothing is in memory: a thread has the socket."""
+    watched = traced(running.workers(), ["sendfile"], folder)
+    with watched as calls, TlsWire(address_of(running)) as wire:
+        same = wire.get(f"/{file.name}").body == file.read_bytes()
+    show("cold: content equal", same)
+    moved = [call for call in calls if call.result > 0]
+    by_threads = all(call.thread not in running.workers() for call in moved)
+    show(f"cold: {len(moved)} calls of sendfile, by threads", moved and by_threads)
+
+
+def try_key_update(running: Daemon, body: bytes, log: Path, command: str) -> None:
+    with SClient(address_of(running), log, "-tls1_3") as client:
+
+        def get(*fields: tuple[str, str]) -> bytes:
+            client.send(request("/movie.bin", fields))
+            return client.read_exactly(client.read_head().length)
+
+        before = get()
+        client.order(command)
+        after, last = get(), get(("Connection", "close"))
+        show(f"key update {command}: content equal", before == after == last == body)
+        show(f"key update {command}: the end is as ever", client.wait() == 0)
+    answers = re.findall("<<< .* KeyUpdate$", log.read_text(), re.MULTILINE)
+    print(f"ktls: key update {command}: {len(answers)} answers", flush=True)
+
+
 def try_all(store: Path, pair: Pair, folder: Path, body: bytes) -> None:
     toml = (
         '[serve]\nlisten = ["127.0.0.1:0"]\nsmall_object_bytes = 0\n'
         f'[tls]\nlisten = ["127.0.0.1:0"]\nktls = "require"\ncertificates = [{pair.toml}]\n'
     )
-    with Daemon.serving(store, toml=toml, workers=1) as running:
+    cold = Path(shutil.which("busybox") or "busybox").resolve()  # on the host's file system
+    with Daemon.serving(store, cold.parent, toml=toml, workers=1) as running:
         with capture() as seen, Wire(running.address) as plain:
             plain.get("/movie.bin")
         show("the capture sees plaintext where there is some", MARK[:16] in seen)
@@ -115,6 +146,9 @@ def try_all(store: Path, pair: Pair, folder: Path, body: bytes) -> None:
         try_cipher(running, body, _V12, "ECDHE-ECDSA-AES128-GCM-SHA256", in_kernel=True)
         try_cipher(running, body, _V12, "ECDHE-ECDSA-CHACHA20-POLY1305", in_kernel=False)
         try_sendfile(running, folder)
+        try_cold(running, folder, cold)
+        for command in "kK":
+            try_key_update(running, body, folder / f"messages-{command}", command)
 
 
 def main() -> None:

@@ -74,6 +74,21 @@ def test_counts(ledger: Ledger) -> None:
     assert ledger.sums("2001::/16") == {OTHER_NET: 7}
 
 
+def test_under_other_names(ledger: Ledger) -> None:
+    """Networks of one name are one: their sums, and their rates period by period."""
+    for _ in range(2):
+        ledger.tell(net=300, v6=75, other=10)
+        ledger.collector.collect()
+        ledger.now += PERIOD_S + 20
+    ledger.collector.collect()
+    found = ledger.collector.summarize(
+        NOON, ledger.now, top=9, rename=lambda name: "all" if "/" in name else name
+    )
+    rows = [(row.network, row.bytes, row.peak_bits_per_s) for row in found.networks]
+    assert rows == [("all", 750, 10), ("other", 20, 0)]
+    assert found.total.bytes == 770
+
+
 def test_killed_before_and_after_each_commit(ledger: Ledger) -> None:
     """A thousand steps in any order: what is told is what is counted."""
     chance = random.Random(7)

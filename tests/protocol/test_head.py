@@ -492,6 +492,82 @@ def test_what_is_refused_is_not_kept() -> None:
     assert count_kept(parser) == (1, 0)  # the good line of the two with bad fields
 
 
+# -- what is recalled ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(head(), id="whole_object"),
+        pytest.param(with_fields(b"Range: bytes=0-1\r\n"), id="range"),
+        pytest.param(with_fields(b"Range: bytes=0-1\r\nX: a\r\n"), id="range_before_others"),
+    ],
+)
+def test_plain_request_is_recalled(data: bytes) -> None:
+    parser = HeadParser()
+    assert parser.recall(data) is None
+    _, target, _, fields, value = parser.parse(data)
+    positions = (0, 2) if value else (0, 0)
+    assert parser.recall(data) == (target, fields, value, *positions)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(head(b"HEAD /k HTTP/1.1"), id="method"),
+        pytest.param(with_fields(b"", minor=0), id="http10"),
+        pytest.param(head(b"GET http://b/k HTTP/1.1"), id="absolute_form"),
+        pytest.param(with_fields(b"Connection: close\r\n"), id="close"),
+        pytest.param(with_fields(b"Content-Length: 1\r\n"), id="body"),
+        pytest.param(with_fields(b'If-None-Match: "a"\r\n'), id="condition"),
+        pytest.param(with_fields(b'If-Range: "a"\r\nRange: bytes=0-1\r\n'), id="if_range"),
+        pytest.param(with_fields(b"Range: items=0-1\r\n"), id="another_unit"),
+        pytest.param(with_fields(b"Range: bytes=0-\r\n"), id="open_range"),
+        pytest.param(with_fields(b"Range: bytes=-5\r\n"), id="suffix"),
+        pytest.param(with_fields(b"Range: bytes=0-1,3-4\r\n"), id="ranges"),
+        pytest.param(with_fields(b"Range: bytes=0-%b\r\n" % (b"1" * 50)), id="many_digits"),
+        pytest.param(with_fields(b"Range: bytes=0-1\r\nRange: bytes=0-1\r\n"), id="two_fields"),
+        pytest.param(b"\r\n" + head(), id="empty_line_before"),
+    ],
+)
+def test_other_request_is_not_recalled(data: bytes) -> None:
+    parser = HeadParser()
+    parser.parse(head())
+    parser.parse(data)
+    assert parser.recall(data) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(head()[:-1], id="unfinished"),
+        pytest.param(head() + b"G", id="more_behind_it"),
+        pytest.param(head() + head(), id="two"),
+        pytest.param(b"abc", id="three_bytes"),
+        pytest.param(head(fields=HOST + b"Range: bytes=0-1\0\r\n"), id="control_character"),
+    ],
+)
+def test_what_is_not_one_head_is_not_recalled(data: bytes) -> None:
+    parser = HeadParser()
+    parser.parse(head())
+    assert parser.recall(data) is None
+
+
+def test_head_over_the_limit_is_not_recalled() -> None:
+    parser = HeadParser(head_bytes=60)
+    parser.parse(head())
+    assert parser.recall(head()) is not None
+    assert parser.recall(with_fields(b"Range: bytes=%b-9\r\n" % (b"0" * 40))) is None
+
+
+def test_recalling_is_bounded_as_well() -> None:
+    parser = HeadParser(memo_entries=4)
+    for n in range(50):
+        parser.parse(head(b"GET /%d HTTP/1.1" % n, HOST + b"X: %d\r\n" % n))
+        assert len(parser._plain_targets) <= 4
+        assert len(parser._plain_blocks) <= 4
+
+
 # -- properties ----------------------------------------------------------------------------------
 
 LINES = st.sampled_from(
@@ -557,6 +633,12 @@ def test_what_is_kept_means_what_it_meant_first(data: bytes) -> None:
     """A parser that has seen much says what a fresh one says, the first time and the second."""
     first = told(data, SHARED["parser"])
     assert told(data, SHARED["parser"]) == first
+    recalled = SHARED["parser"].recall(data)
+    if recalled is not None:
+        target, fields, value, start, stop = recalled
+        assert SHARED["parser"].parse(data) == (b"GET", target, 1, fields, value)
+        assert value is None or value.split(b"-")[1:] == [b"%d" % (stop - 1)] or value[6:7] == b"0"
+        assert (start, stop) == (0, 0) or start >= 0
     assert told(data, HeadParser()) == first
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.scenarios.conftest import Serve
 from tests.support.content import blob, write_object
 from tests.support.daemon import Daemon
-from tests.support.pages import make_cold, resident_bytes
+from tests.support.pages import free_sent_pages, make_cold, resident_bytes
 from tests.support.slow_disk import slow_disk, why_no_slow_disk
 from tests.support.slow_store import READ_DELAY_S, Rule, SlowStore, slow_store
 from tests.support.waiting import eventually
@@ -148,6 +148,7 @@ def test_throttled_disk(serve: Serve, tmp_path: Path) -> None:
 
 def is_made_cold(path: Path) -> bool:
     """Drop its pages; whether all went, which those in a socket's hands do not."""
+    free_sent_pages()
     make_cold(path)
     return resident_bytes(path) == 0
 
@@ -160,6 +161,7 @@ def read_from_disk(running: Daemon, path: Path, data: bytes) -> None:
 
 def have_gone(path: Path) -> bool:
     """Nearly all: what a socket of the kernel still holds cannot go, and may be a large folio."""
+    free_sent_pages()
     return resident_bytes(path) <= COLD_BYTES // 4
 
 

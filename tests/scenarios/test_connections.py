@@ -6,8 +6,10 @@ import json
 import re
 import resource
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from tests.support.content import blob, make_store, write_object
 from tests.support.daemon import Daemon
 from tests.support.processes import count_descriptors, resident_memory
 from tests.support.waiting import eventually
-from tests.support.wire import Wire, fetch, request
+from tests.support.wire import Response, Wire, fetch, request
 
 pytestmark = pytest.mark.scenario
 
@@ -69,6 +71,52 @@ def test_pipelined_requests_are_answered_in_order(daemon: Daemon, store: Path) -
             assert response.status == status
             assert response.body == body or status == 404
         sending.join()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param([], id="whole"),
+        pytest.param([("Range", "bytes=100-70000")], id="range"),
+        pytest.param([("Range", "bytes=1048000-")], id="open_range"),
+        pytest.param([("Range", "bytes=-7")], id="suffix"),
+        pytest.param([("Range", "bytes=1048000-99999999")], id="beyond_the_end"),
+        pytest.param([("Range", "bytes=0-0,9-10")], id="two_ranges"),
+        pytest.param([("Range", "bytes=2000000-")], id="unsatisfiable"),
+        pytest.param([("Range", "bytes=9-1")], id="invalid"),
+        pytest.param([("If-None-Match", "*")], id="condition"),
+    ],
+)
+@pytest.mark.parametrize("key", ["movie.mp4", "small.vtt", "empty.bin"])
+def test_repeated_request_is_answered_alike(
+    daemon: Daemon, key: str, fields: list[tuple[str, str]]
+) -> None:
+    """What is known of a request by then changes nothing of the answer."""
+
+    def without_date(response: Response) -> Response:
+        return replace(
+            response, fields=tuple(field for field in response.fields if field[0] != b"date")
+        )
+
+    with Wire(daemon.address) as wire:
+        first, *others = [without_date(wire.get(f"/{key}", fields)) for _ in range(4)]
+    with Wire(daemon.address) as wire:
+        others.append(without_date(wire.get(f"/{key}", fields)))
+    assert others == [first] * 4
+
+
+def test_repeated_request_of_a_slow_client(serve: Serve, store: Path) -> None:
+    """What its socket does not take at once is sent later, and counted once."""
+    data = (store / "movie.mp4").read_bytes()
+    with serve(store, workers=1) as running:
+        with Wire(running.address, receive_buffer=4096) as wire:
+            for _ in range(3):
+                wire.send(request("/movie.mp4", [("Range", "bytes=5-1000000")]))
+                time.sleep(0.05)  # the socket is full meanwhile
+                assert wire.read_response().body == data[5:1_000_001]
+        counters = running.counters()
+        assert counters["bytes_sendfile_hot"] + counters["bytes_sendfile_cold"] == 3 * 999_996
+        assert counters["responses_2xx"] == counters["requests"] == 3
 
 
 def test_answers_wait_for_a_slower_one_before_them(daemon: Daemon, store: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,10 +11,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
+from ocaserve.control.maintenance import MOST_WINDOWS
 from tests.scenarios.conftest import Serve
 from tests.support.content import blob, write_object
 from tests.support.control_client import call
@@ -66,94 +68,25 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-# -- drain ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", ["api", "command"])
-def test_drain_cuts_nobody(daemon: Daemon, how: str) -> None:
-    """64 clients are streaming: all get every byte, and it is said at once that it drains."""
-    with ExitStack() as stack:
-        wires = [
-            stack.enter_context(Wire(daemon.address, receive_buffer=4096)) for _ in range(CLIENTS)
-        ]
-        for wire in wires:
-            wire.send(request("/big.mp4"))
-        heads = [wire.read_head() for wire in wires]
-        if how == "api":
-            answer = call(control(daemon), "POST", "/v1/drain", {"reason": "new disk"})
-            assert (answer.status, answer.json["state"]) == (200, "draining")
-        else:
-            done = command("drain", "--control", control(daemon), "--reason", "new disk")
-            assert (done.returncode, done.stderr) == (0, "")
-            assert "draining: new disk" in done.stdout
-        eventually(lambda: healthz(daemon) == (503, b"draining\n"), "/healthz says so", timeout_s=5)
-        assert call(control(daemon), "GET", "/healthz").status == 503
-        shown = status(daemon)
-        assert (shown["reason"], shown["takes_traffic"]) == ("new disk", False)
-        assert fetch(daemon.address, request("/small.mp4")).body == SMALL  # new ones are served
-        for wire, head in zip(wires, heads, strict=True):
-            assert wire.read_exactly(head.length) == BIG
-    eventually(lambda: status(daemon)["state"] == "drained", "it is drained")
-    assert healthz(daemon) == (503, b"drained\n")
-    if how == "api":
-        assert call(control(daemon), "POST", "/v1/enable").json["state"] == "serving"
-    else:
-        assert command("enable", "--control", control(daemon)).returncode == 0
-    eventually(lambda: healthz(daemon) == (200, b"serving\n"), "it serves again")
-    assert not daemon.counters()["close_drain_deadline"]
-
-
-def test_deadline_of_a_drain(daemon: Daemon) -> None:
-    """Past it new requests are turned away; /healthz is still answered."""
-    past = {"reason": "", "deadline": "2020-01-01T00:00:00Z"}
-    assert call(control(daemon), "POST", "/v1/drain", past).status == 200
-    try:
-        eventually(
-            lambda: fetch(daemon.address, request("/small.mp4")).status == 503, "turned away"
-        )
-        assert healthz(daemon)[0] == 503
-    finally:
-        call(control(daemon), "POST", "/v1/enable")
-    eventually(lambda: fetch(daemon.address, request("/small.mp4")).status == 200, "served again")
-
-
-def test_drain_outlives_control(daemon: Daemon) -> None:
-    """And a worker that is replaced meanwhile is told of it too."""
-    call(control(daemon), "POST", "/v1/drain", {"reason": "kept"})
-    try:
-        before = daemon.control()
-        os.kill(before, signal.SIGKILL)
-        assert status(daemon)["reason"] == "kept"
-        for pid in daemon.workers():
-            os.kill(pid, signal.SIGKILL)
-        eventually(lambda: status(daemon)["workers"]["serving"] == 2, "workers are back")
-        assert healthz(daemon)[0] == 503
-    finally:
-        call(control(daemon), "POST", "/v1/enable")
-
-
-def test_maintenance_window(serve: Serve, store: Path, tmp_path: Path) -> None:
-    """It drains when it begins, and is remembered where there is a state directory."""
-    state = tmp_path / "state"
-    state.mkdir()
-    toml = QUIET + f'[appliance]\nstate_directory = "{state}"\n'
-    wanted = {"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z", "reason": "fan"}
-    with serve(store, toml=toml) as daemon:
-        assert call(control(daemon), "POST", "/v1/maintenance", wanted).status == 422
-        later = {"start": "2099-01-01T00:00:00Z", "end": "2099-01-02T00:00:00Z", "reason": "fan"}
-        window = call(control(daemon), "POST", "/v1/maintenance", later)
-        assert window.status == 201
-        assert call(control(daemon), "POST", "/v1/drain", {"reason": "fan"}).status == 200
-    with serve(store, toml=toml) as daemon:
-        (kept,) = call(control(daemon), "GET", "/v1/maintenance").json["windows"]
-        assert kept == window.json
-        eventually(lambda: healthz(daemon)[0] == 503, "it is still out of service")
-        assert call(control(daemon), "DELETE", f"/v1/maintenance/{kept['id']}").status == 204
-        assert call(control(daemon), "GET", "/v1/maintenance").json == {"windows": []}
-        assert call(control(daemon), "DELETE", "/v1/maintenance/none").status == 404
-
-
 # -- a killed control process --------------------------------------------------------------------
+
+
+def test_long_reasons_are_kept(daemon: Daemon) -> None:
+    """As many windows as there may be, with reasons as long as they may be, outlive control."""
+    reason = "\N{FIRE}" * 200
+    later = {"start": "2099-01-01T00:00:00Z", "end": "2099-01-02T00:00:00Z", "reason": reason}
+    planned = [call(control(daemon), "POST", "/v1/maintenance", later) for _ in range(MOST_WINDOWS)]
+    assert {answer.status for answer in planned} == {201}
+    assert call(control(daemon), "POST", "/v1/maintenance", later).status == 409
+    os.kill(daemon.control(), signal.SIGKILL)
+    kept = call(control(daemon), "GET", "/v1/maintenance").json["windows"]
+    assert sorted(window["id"] for window in kept) == sorted(a.json["id"] for a in planned)
+    for window in kept:
+        assert window["reason"] == reason
+        path = f"/v1/maintenance/{window['id']}"
+        assert call(control(daemon), "DELETE", path).status == 204
+    too_long = {"reason": reason + "!"}
+    assert call(control(daemon), "POST", "/v1/drain", too_long).status == 422
 
 
 def test_control_killed(daemon: Daemon) -> None:
@@ -164,6 +97,7 @@ def test_control_killed(daemon: Daemon) -> None:
         head = reader.read_head()
         before = total(call(control(daemon), "GET", "/metrics").text, sent)
         os.kill(daemon.control(), signal.SIGKILL)
+        assert call(control(daemon), "GET", "/healthz").status == 200
         assert reader.read_exactly(head.length) == BIG
     after = eventually(
         lambda: (
@@ -260,10 +194,78 @@ def test_tokens(guarded: Daemon, method: str, path: str, token: str, expected: i
     assert call(control(guarded), method, path, token=token).status == expected
 
 
+def test_nothing_changes_without_a_token(guarded: Daemon) -> None:
+    """Whatever the document has beside GET: none without a token, none with one that may look."""
+    document = call(control(guarded), "GET", "/v1/openapi.json").json
+    changing = [
+        (method.upper(), re.sub(r"{\w+}", "x", path))
+        for path, methods in document["paths"].items()
+        for method in methods
+        if method != "get"
+    ]
+    assert len(changing) >= 5
+    for method, path in changing:
+        assert call(control(guarded), method, path).status == 401, path
+        assert call(control(guarded), method, path, token=READ).status == 403, path
+    assert status(guarded)["state"] == "serving"
+
+
 def test_body_that_is_too_large(guarded: Daemon) -> None:
     """It is refused as such."""
     body = {"reason": "x" * 3000}
     assert call(control(guarded), "POST", "/v1/drain", body, token=OPERATE).status == 413
+
+
+def test_requests_in_flight(serve: Serve, store: Path) -> None:
+    """One more than that hears 503 and when to come back; streams count as long as they last."""
+    toml = QUIET + '[control]\nlisten = ["127.0.0.1:0"]\nrequests_in_flight = 2\n'
+    with serve(store, toml=toml, workers=1) as daemon:
+        eventually(lambda: call(control(daemon), "GET", "/healthz").status == 200, "it serves")
+        with ExitStack() as streams:
+            for path in ("/v1/dashboard/events", "/v1/report/events"):
+                stream = streams.enter_context(Wire(as_pair(control(daemon))))
+                stream.send(request(path, host="localhost"))
+                assert b" 200 " in stream.read_exactly(15)
+            refused = call(control(daemon), "GET", "/v1/status")
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+            assert "requests_in_flight" in refused.json["detail"]
+            assert healthz(daemon) == (200, b"serving\n")  # the data plane has limits of its own
+        eventually(
+            lambda: call(control(daemon), "GET", "/v1/status").status == 200,
+            "it answers when the streams are over",
+        )
+
+
+def test_silent_connections(serve: Serve, store: Path) -> None:
+    """Who does not say what it wants is let go; who did may be silent for longer."""
+    toml = QUIET + '[control]\nlisten = ["127.0.0.1:0"]\nhead_s = 1\n'
+    with serve(store, toml=toml, workers=1) as daemon, ExitStack() as clients:
+        silent, slow, good = (
+            clients.enter_context(Wire(as_pair(control(daemon)))) for _ in range(3)
+        )
+        slow.send(b"GET /v1/status HTTP/1.1\r\nHost: local")
+        for _ in range(2):
+            good.send(request("/healthz", host="localhost"))
+            assert good.read_response().status == 200
+            assert silent.is_ended()
+            assert slow.is_ended()
+
+
+def as_pair(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def test_what_is_no_http(guarded: Daemon) -> None:
+    """It hears 400; the log has a line of it, and none of the bytes."""
+    with Wire(as_pair(control(guarded))) as wire:
+        wire.send(b"GET /v1/status HTTP/1.1\r\nAuthorization: Bearer " + b"half-a-token\0\r\n\r\n")
+        assert b" 400 " in wire.read_exactly(15)
+    said = eventually(
+        lambda: text if "is no HTTP" in (text := guarded.log.read_text()) else None, "a line of it"
+    )
+    assert "half-a-token" not in said
+    assert "Traceback" not in said
 
 
 def test_pages_of_other_sites(guarded: Daemon) -> None:
@@ -276,19 +278,6 @@ def test_pages_of_other_sites(guarded: Daemon) -> None:
     form = {"Content-Type": "text/plain"}
     answer = call(control(guarded), "POST", "/v1/drain", b"{}", token=OPERATE, headers=form)
     assert answer.status == 415
-
-
-def test_nothing_secret_is_shown(guarded: Daemon) -> None:
-    """Neither in any answer nor in the log."""
-    call(control(guarded), "GET", "/v1/status", token="wrong-token-0123456789")
-    document = call(control(guarded), "GET", "/v1/openapi.json").json
-    paths = [path for path in document["paths"] if "{" not in path and "events" not in path]
-    said = "".join(call(control(guarded), "GET", path).text for path in paths)
-    said += guarded.log.read_text()
-    assert "(hidden)" in said
-    assert "a wrong token from 127.0.0.1" in said
-    for secret in (READ, OPERATE, "wrong-token-0123456789"):
-        assert secret not in said
 
 
 def test_token_of_the_appliance(serve: Serve, store: Path, tmp_path: Path) -> None:
@@ -315,6 +304,30 @@ def test_status_command(daemon: Daemon) -> None:
     assert "serving" in shown.stdout
     as_json = command("status", "--json", "--control", control(daemon))
     assert '"takes_traffic": true' in as_json.stdout
+
+
+def test_status_that_is_watched(daemon: Daemon) -> None:
+    """It goes on until Ctrl-C, also over a killed control process, and ends without a complaint."""
+    words = ["status", "--watch", "--control", control(daemon)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "ocaserve", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "FORCE_COLOR": "1", "COLUMNS": "100"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        read_until(process.stdout, "serving")
+        os.kill(daemon.control(), signal.SIGKILL)
+        for _ in range(2):
+            read_until(process.stdout, "serving")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.stderr.read() == ""
+
+
+def read_until(stream: IO[str], word: str) -> None:
+    """Lines, until one has the word. Raises AssertionError at the end."""
+    assert any(word in line for line in stream)
 
 
 def test_reload_command(daemon: Daemon) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.scenarios.conftest import Serve
 from tests.support.browser import Browser, browser
 from tests.support.content import blob, write_object
+from tests.support.control_client import call
 from tests.support.daemon import Daemon
 from tests.support.waiting import eventually
 from tests.support.wire import fetch, request
@@ -33,7 +35,10 @@ operate = ["{TOKEN}"]
 TEXT = "const [id, done] = arguments; done(document.getElementById(id).textContent);"
 COUNT = "const [what, done] = arguments; done(document.querySelectorAll(what).length);"
 WIDTH = "const [done] = arguments; done(document.documentElement.scrollWidth - innerWidth);"
-ENTER = "\ue007"  # in WebDriver
+ENTER, TAB, ESCAPE = "\ue007", "\ue004", "\ue00c"  # in WebDriver
+HIDDEN = "const [id, done] = arguments; done(document.getElementById(id).hidden);"
+FOCUS = "const [done] = arguments; done(document.activeElement.id);"
+LEAVE = "const [done] = arguments; document.activeElement.blur(); done(true);"
 OPEN = """
 const [done] = arguments;
 document.getElementById('duty').click();
@@ -130,12 +135,61 @@ def test_fits(page: Browser, tmp_path: Path, width: int) -> None:
     assert page.screenshot().startswith(b"\x89PNG")
 
 
+def test_tables_have_heads(page: Browser) -> None:
+    """For who hears the page: each row and each column has a name, and each table a title."""
+    assert page.run(COUNT, "tr") > 10
+    assert page.run(COUNT, "th:not([scope])") == 0
+    assert page.run(COUNT, "table:not([aria-labelledby])") == 0
+    assert page.run(COUNT, "tr:not(:has(th))") == page.run(COUNT, "td.quiet:only-child")
+
+
+def test_stores(page: Browser) -> None:
+    """Each with its state and its room."""
+    shown = page.run(TEXT, "stores")
+    assert "pathstatefreesent" in shown
+    assert re.search(r"(ok|free).* of \d", shown)
+
+
+def test_keyboard_alone(daemon: Daemon, page: Browser) -> None:
+    """The button is reached by Tab, Escape leaves the question, and one is where one was."""
+    page.run(LEAVE)
+    page.press(TAB + ENTER)
+    eventually(lambda: page.run(QUESTION) == "Drain this appliance?", "it asks")
+    page.press(ESCAPE)
+    eventually(lambda: page.run(QUESTION) == "", "the question is gone")
+    assert page.run(FOCUS) == "duty"
+    assert fetch(daemon.address, request("/healthz")).status == 200
+
+
+def test_times_of_a_drain(daemon: Daemon, page: Browser) -> None:
+    """When it ends by itself, and when new requests are turned away: they are shown."""
+    assert page.run(HIDDEN, "drain")
+    until = {"reason": "new fan", "until": "2099-01-01T00:00:00Z"}
+    control = daemon.control_addresses[0]
+    assert call(control, "POST", "/v1/drain", until, token=TOKEN).status == 200
+    eventually(lambda: "ends by itself" in page.run(TEXT, "drain"), "its end is shown")
+    assert "2098" in page.run(TEXT, "drain") or "2099" in page.run(TEXT, "drain")
+    assert "turns new requests away from" in page.run(TEXT, "drain")
+    eventually(lambda: "draining: new fan" in page.run(TEXT, "history"), "it is among the changes")
+    page.run(CONFIRM, TOKEN)
+    eventually(lambda: page.run(HIDDEN, "drain"), "it is over")
+    assert "lifecycle" in page.run(TEXT, "history")
+
+
 def test_killed_control_process(daemon: Daemon, page: Browser) -> None:
-    """The page finds its successor by itself."""
+    """The page finds its successor by itself, which knows what was; and that it serves."""
+    control = daemon.control_addresses[0]
+    before = call(control, "GET", "/v1/history").json["events"]
     os.kill(daemon.control(), signal.SIGKILL)
     eventually(lambda: "does not answer" in page.run(TEXT, "notice"), "the page says so")
     eventually(lambda: page.run(TEXT, "state") == "serving", "the page is back", timeout_s=30)
     eventually(lambda: page.run(TEXT, "notice") == "", "nothing is wrong any more")
+    eventually(lambda: "was replaced" in page.run(TEXT, "history"), "it is among the changes")
+    after = call(control, "GET", "/v1/history").json["events"]
+    assert all(event in after for event in before[:8])
+    news = [event["text"] for event in after if event not in before]
+    assert "the control process was replaced" in news
+    assert "starting" not in news
 
 
 def test_one_question_at_a_time(daemon: Daemon, page: Browser) -> None:

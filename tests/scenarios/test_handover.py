@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import select
 import signal
 import socket
 import subprocess
@@ -18,8 +15,8 @@ import pytest
 from tests.scenarios.conftest import Serve
 from tests.support.content import blob, write_object
 from tests.support.daemon import START_S, STOP_S, Daemon
-from tests.support.processes import children, workers_of
-from tests.support.waiting import eventually
+from tests.support.processes import workers_of
+from tests.support.upgrades import upgraded
 from tests.support.wire import Wire, fetch, request
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(120)]
@@ -116,35 +113,6 @@ def test_port_of_another_appliance(serve: Serve, store: Path, tmp_path: Path) ->
 
 
 # -- the next one --------------------------------------------------------------------------------
-
-
-def await_end(processes: list[int]) -> None:
-    """Wait for processes that are nobody's children here. Raises TimeoutError."""
-    for pid in processes:
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            if not select.select([handle], [], [], STOP_S)[0]:
-                raise TimeoutError(f"process {pid} did not end in {STOP_S} s")
-        finally:
-            os.close(handle)
-
-
-@contextmanager
-def upgraded(daemon: Daemon) -> Iterator[int]:
-    """Have a new version take over; ends it with the block. Yields its pid."""
-    daemon.process.send_signal(signal.SIGUSR2)
-    pattern = re.compile(r"the new version \(pid (\d+)\) serves")
-    found = eventually(lambda: pattern.search(daemon.log.read_text()), "a new version")
-    new = int(found[1])
-    processes = children(new)
-    try:
-        yield new
-    finally:
-        os.kill(new, signal.SIGTERM)
-        await_end([new, *processes])
 
 
 def test_new_version_does_not_cut_a_response(serve: Serve, store: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,12 @@ from ocaserve.addresses import parse_address
 from ocaserve.cli.client import Client
 from tests.scenarios.conftest import Serve
 from tests.support.content import blob, write_object
+from tests.support.control_client import call
 from tests.support.daemon import Daemon
+from tests.support.routers import PORT, GoBgp, loopback
 from tests.support.slow_store import Rule, slow_store
 from tests.support.waiting import eventually
-from tests.support.wire import Wire
+from tests.support.wire import Wire, fetch, request
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(120)]
 
@@ -40,7 +44,9 @@ unique_subject = no
 [any]
 commonName = supplied
 """
-QUICK = "interval_s = 0.1\nrise_s = 0\nfall_s = 0.1\n"
+QUICK = "rise_s = 0\nfall_s = 0.1\n"
+# The machine of the tests may be as busy or as full as it likes, where that is not what is tested.
+PATIENT = "rise_s = 3600\nfall_s = 3600\n"
 
 
 class Watched:
@@ -48,20 +54,39 @@ class Watched:
 
     def __init__(self, daemon: Daemon, control: str) -> None:
         self.daemon = daemon
+        self._control = control
         self._client = Client(parse_address(control), "")
+
+    def row(self, component: str) -> dict[str, str]:
+        """What is said of a component."""
+        rows = self._client.get("/v1/health")["components"]
+        unknown = {"level": "", "reason": ""}
+        return next((row for row in rows if row["name"] == component), unknown)
 
     def finding(self, component: str) -> tuple[str, str]:
         """(level, reason) of a component."""
-        rows = self._client.get("/v1/health")["components"]
-        return next(
-            ((row["level"], row["reason"]) for row in rows if row["name"] == component), ("", "")
-        )
+        row = self.row(component)
+        return row["level"], row["reason"]
 
     def reason(self, component: str) -> str:
         return self.finding(component)[1]
 
     def ask(self, path: str) -> dict[str, Any]:
         return self._client.get(path)
+
+    def healthz(self) -> int:
+        """What the data plane says."""
+        return fetch(self.daemon.address, request("/healthz")).status
+
+    def levels(self, component: str) -> dict[str, float]:
+        """Of a component, by what Prometheus gets."""
+        metrics = call(self._control, "GET", "/metrics").text
+        wanted = re.findall(
+            rf'^ocaserve_health{{component="{component}",level="(.*)"}} (.*)$',
+            metrics,
+            re.MULTILINE,
+        )
+        return {level: float(value) for level, value in wanted}
 
     def await_level(self, component: str, level: str) -> str:
         """Wait for it; returns the reason."""
@@ -75,12 +100,18 @@ class Watched:
 
 @contextmanager
 def watched(
-    serve: Serve, folder: Path, *stores: Path, health: str = "", control: str = "", workers: int = 1
+    serve: Serve,
+    folder: Path,
+    *stores: Path,
+    health: str = "",
+    control: str = "",
+    workers: int = 1,
+    timing: str = QUICK,
 ) -> Iterator[Watched]:
     socket = f"unix:{folder}/control.sock"
     toml = (
         '[serve]\nlisten = ["127.0.0.1:0"]\naccess_log = "off"\n'
-        f'[control]\nlisten = ["{socket}"]\n{control}[health]\n{QUICK}{health}'
+        f'[control]\nlisten = ["{socket}"]\n{control}[health]\ninterval_s = 0.1\n{timing}{health}'
     )
     with serve(*stores, toml=toml, workers=workers) as daemon:
         yield Watched(daemon, socket)
@@ -171,6 +202,47 @@ def kill_a_worker(daemon: Daemon) -> None:
     eventually(lambda: len(daemon.workers()) == 1, "it is gone", timeout_s=5)
 
 
+def test_worker_that_is_held_up(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Stopped for a while, its event loop is late: a warning; for longer, an error; then ok."""
+    health = "loop_lag_warning_s = 0.3\nloop_lag_error_s = 1.5\nfall_s = 1\n"
+    with watched(serve, tmp_path, store, health=health, timing="rise_s = 0\n") as seen:
+        seen.await_level("workers", "ok")
+        for level, held_s in (("warning", 0.5), ("error", 2.0)):
+            # How late it was is told for a quarter of a second, which a busy machine may miss.
+            said = eventually(partial(hold_up, seen, level, held_s), f"it is {level}", timeout_s=60)
+            assert "worker 0 is" in said
+        seen.await_level("workers", "ok")
+
+
+def hold_up(seen: Watched, level: str, held_s: float) -> str | None:
+    """Stop the worker for so long; returns the reason, when health has come to the level."""
+    (worker,) = seen.daemon.workers()
+    os.kill(worker, signal.SIGSTOP)
+    time.sleep(held_s)
+    os.kill(worker, signal.SIGCONT)
+    for _ in range(20):
+        found, why = seen.finding("workers")
+        if found == level:
+            return why
+        time.sleep(0.05)
+    return None
+
+
+def test_router_that_goes(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Without a session nobody can be steered here: an error, before it is up and after its end."""
+    router = GoBgp(tmp_path, loopback())
+    bgp = (
+        '[bgp]\nrouter_id = "192.0.2.10"\nlocal_as = 65000\n'
+        f'[[bgp.neighbor]]\naddress = "{router.address}"\npeer_as = {router.peer_as}\n'
+        f'local_address = "{router.peer}"\nport = {PORT}\n'
+    )
+    with watched(serve, tmp_path, store, health=bgp) as seen:
+        assert "never up" in seen.await_level("routes", "error")
+        with router.running():
+            eventually(lambda: seen.finding("routes")[0] == "ok", "it is up", timeout_s=60)
+        seen.await_level("routes", "error")
+
+
 def test_descriptors_at_the_limit(serve: Serve, store: Path, tmp_path: Path) -> None:
     """Connections take them up, to near the limit and over it; and back when they close."""
     with watched(serve, tmp_path, store) as seen, ExitStack() as clients:
@@ -196,11 +268,13 @@ def test_expired_certificate(
     """That of the control interface: near its end a warning, expired an error, renewed ok."""
     pem, key = certificate
     control = f'certificate = "{pem}"\nkey = "{key}"\n'
-    for days, level in ((30, "ok"), (10, "warning"), (1, "error"), (-1, "error")):
-        make_certificate(pem, key, days)
-        with watched(serve, tmp_path, store, control=control) as seen:
-            reason = seen.await_level("certificates", level)
-            assert ("has expired" in reason) == (days < 0)
+    make_certificate(pem, key, 30)
+    with watched(serve, tmp_path, store, control=control) as seen:
+        for days, level in ((30, "ok"), (10, "warning"), (1, "error"), (-1, "error"), (60, "ok")):
+            make_certificate(pem, key, days)
+            if days < 0:
+                eventually(lambda: "has expired" in seen.reason("certificates"), "it has expired")
+            seen.await_level("certificates", level)
 
 
 @pytest.fixture
@@ -231,10 +305,47 @@ def openssl(*words: str) -> None:
     subprocess.run(["openssl", *words], check=True, capture_output=True)
 
 
+def test_killed_control_process(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Its successor says what was said before, at once, though a problem must last an hour."""
+    (tmp_path / "slow").mkdir()
+    with (
+        slow_store(store, tmp_path / "slow") as slow,
+        watched(serve, tmp_path, slow.path, timing=PATIENT) as seen,
+    ):
+        slow.set_rules(Rule("read", "*", error=5))
+        seen.await_level("stores", "error")
+        eventually(lambda: seen.healthz() == 503, "nobody is to be sent here")
+        slow.set_rules()
+        before = seen.row("stores")
+        os.kill(seen.daemon.control(), signal.SIGKILL)
+        after = seen.row("stores")
+        assert (after["level"], after["reason"]) == (before["level"], before["reason"])
+        assert abs(at(after["since"]) - at(before["since"])) < 1
+        assert (seen.healthz(), seen.ask("/v1/status")["takes_traffic"]) == (503, False)
+
+
+def at(time_: str) -> float:
+    return datetime.fromisoformat(time_).timestamp()
+
+
+def test_levels_as_metrics(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Each component is at one level, the one that is shown."""
+    (tmp_path / "slow").mkdir()
+    with (
+        slow_store(store, tmp_path / "slow") as slow,
+        watched(serve, tmp_path, slow.path) as seen,
+    ):
+        seen.await_level("stores", "ok")
+        assert seen.levels("stores") == {"ok": 1, "warning": 0, "error": 0}
+        slow.set_rules(Rule("read", "*", error=5))
+        seen.await_level("stores", "error")
+        assert seen.levels("stores") == {"ok": 0, "warning": 0, "error": 1}
+
+
 def test_a_reason_for_everything(serve: Serve, store: Path, tmp_path: Path) -> None:
     """Every component says something, and capacity has a bound or says that it knows none."""
-    with watched(serve, tmp_path, store) as seen:
-        for component in ("cpu", "memory", "network", "disk", "clock", "workers"):
+    with watched(serve, tmp_path, store, timing=PATIENT) as seen:
+        for component in ("cpu", "memory", "network", "disk", "clock", "workers", "control_plane"):
             eventually(partial(seen.reason, component), f"{component} is told")
         capacity = seen.ask("/v1/capacity")
         assert capacity["free_connections"] == 20_000

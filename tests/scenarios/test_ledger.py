@@ -20,6 +20,7 @@ from tests.scenarios.conftest import Serve
 from tests.support.content import blob, write_object
 from tests.support.daemon import Daemon
 from tests.support.load import steady_load
+from tests.support.routers import PORT, GoBgp, loopback
 from tests.support.waiting import eventually
 from tests.support.wire import Wire, fetch, request
 
@@ -40,13 +41,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def appliance(serve: Serve, store: Path, folder: Path) -> Iterator[tuple[Daemon, str]]:
+def appliance(
+    serve: Serve, store: Path, folder: Path, more: str = ""
+) -> Iterator[tuple[Daemon, str]]:
     """One with a ledger in `folder`; the address of its control socket stands beside it."""
     control = f"unix:{folder}/control.sock"
     toml = (
         '[serve]\nlisten = ["127.0.0.1:0"]\naccess_log = "off"\n'
         f'[control]\nlisten = ["{control}"]\n'
-        f'[ledger]\ndirectory = "{folder}/ledger"\n'
+        f'[ledger]\ndirectory = "{folder}/ledger"\n{more}'
     )
     with serve(store, toml=toml) as daemon:
         yield daemon, control
@@ -161,3 +164,32 @@ def test_killed_idle_workers_lose_nothing(serve: Serve, store: Path, tmp_path: P
         for pid in (daemon.control(), *daemon.workers()):
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: total(control) == sent(daemon) == len(OBJECTS["movie.mp4"]), "all there")
+
+
+def test_by_routed_prefix(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Once a router has announced the client's network, what was sent to it counts there."""
+    router = GoBgp(tmp_path, loopback())
+    settings = (
+        '[bgp]\nrouter_id = "192.0.2.10"\nlocal_as = 65000\nallow_bogons = ["127.0.0.0/8"]\n'
+        f'[[bgp.neighbor]]\naddress = "{router.address}"\npeer_as = {router.peer_as}\n'
+        f'local_address = "{router.peer}"\nport = {PORT}\n'
+    )
+    with router.running(), appliance(serve, store, tmp_path, settings) as (daemon, control):
+        fetch(daemon.address, request("/movie.mp4"))
+        length = len(OBJECTS["movie.mp4"])
+        eventually(lambda: total(control) == length, "it is counted")
+        assert rows_by_prefix(control) == [("unrouted", length)]
+        router.announce("127.0.0.0/12")
+        router.announce("127.0.0.0/20")
+        wanted = [("127.0.0.0/20", length)]
+        eventually(lambda: rows_by_prefix(control) == wanted, "the routes are known", timeout_s=60)
+        assert ask(control)["networks"][0]["network"] == "127.0.0.0/24"
+        assert f"127.0.0.0/20,{length},1.000000," in run_command(control, "--csv", "--by", "prefix")
+        router.withdraw("127.0.0.0/20")
+        wanted = [("127.0.0.0/12", length)]
+        eventually(lambda: rows_by_prefix(control) == wanted, "the longest one is gone")
+
+
+def rows_by_prefix(control: str) -> list[tuple[str, int]]:
+    found = Client(parse_address(control), "").get("/v1/ledger?by=prefix")
+    return [(row["network"], row["bytes"]) for row in found["networks"]]

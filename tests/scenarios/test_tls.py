@@ -181,13 +181,19 @@ def test_half_closed(address: Address, store: Path) -> None:
     assert received.partition(b"\r\n\r\n")[2] == (store / "large.bin").read_bytes()
 
 
-def test_bytes_are_counted(serve: Serve, store: Path, pairs: list[Pair]) -> None:
-    """By path: over TLS without the kernel's help they are copied."""
-    with serve(store, toml=settings(pairs[0], more='ktls = "off"')) as running:
+def test_bytes_are_counted(serve: Serve, store: Path, pairs: list[Pair], tmp_path: Path) -> None:
+    """By path: over TLS without the kernel's help they are copied. The log has those of bodies."""
+    log = tmp_path / "access.log"
+    kept = f'access_log = "{log}"\naccess_log_format = "json"\n'
+    with serve(store, toml=settings(pairs[0], more='ktls = "off"', serve=kept)) as running:
         with TlsWire(tls_address(running)) as wire:
             wire.get("/large.bin")
+            wire.get("/large.bin", [("Range", "bytes=5-1000004")])
+            wire.get("/large.bin", method="HEAD")
         counters = running.counters()
-    assert counters["bytes_copied"] == LARGE
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["bytes"] for line in lines] == [LARGE, 1_000_000, 0]
+    assert counters["bytes_copied"] == LARGE + 1_000_000
     assert counters["bytes_sendfile_hot"] + counters["bytes_sendfile_cold"] == 0
     assert counters["tls_handshakes"] == 1
 
@@ -251,17 +257,21 @@ def test_certificate_for_the_kind_of_key(address: Address, pairs: list[Pair]) ->
 def test_sessions_are_resumed_at_any_worker(
     daemon: Daemon, address: Address, version: ssl.TLSVersion, name: str
 ) -> None:
-    """Twenty connections to two workers, each with the session of the first."""
+    """As many connections as it takes to meet both, each with the session of the first."""
     context = client_context(version)
     with TlsWire(address, context, name=name) as wire:
         wire.get("/small.vtt")  # with TLS 1.3, tickets come behind the handshake
         session = wire.tls.session
-    before = daemon.counters()["tls_resumed"]
-    for _ in range(20):
+    before = daemon.counts_of_workers("tls_resumed")
+    for _ in range(200):  # the kernel deals them out by their ports
         with TlsWire(address, context, name=name, session=session) as wire:
             assert wire.tls.session_reused
             assert wire.get("/small.vtt").status == 200
-    assert daemon.counters()["tls_resumed"] == before + 20
+        now = daemon.counts_of_workers("tls_resumed")
+        if sum(new > old for new, old in zip(now, before, strict=True)) == 2:
+            break
+    else:
+        pytest.fail(f"only one of two workers resumed: {before}, then {now}")
 
 
 def test_sessions_outlive_a_reload(serve: Serve, store: Path, tmp_path: Path) -> None:
@@ -391,12 +401,21 @@ def test_garbage_instead_of_a_handshake(daemon: Daemon, address: Address, data: 
         assert wire.get("/small.vtt").status == 200
 
 
-def test_no_common_version(address: Address, daemon: Daemon) -> None:
-    context = client_context()
+def test_no_common_cipher(address: Address) -> None:
+    context = client_context(V12)
     context.set_ciphers("AES128-SHA")
-    context.maximum_version = V12
     with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
         TlsWire(address, context)
+
+
+def test_no_common_version(serve: Serve, store: Path, pairs: list[Pair]) -> None:
+    toml = settings(pairs[0], more='min_version = "1.3"')
+    with serve(store, toml=toml, workers=1) as running:
+        with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
+            TlsWire(tls_address(running), client_context(V12))
+        with TlsWire(tls_address(running), client_context(V13)) as wire:
+            assert wire.get("/small.vtt").status == 200
+        assert running.counters()["close_handshake_failed"] == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"\x16\x03\x01"], ids=["silent", "slow"])
@@ -443,7 +462,14 @@ def test_a_client_that_stalls(serve: Serve, store: Path, pairs: list[Pair]) -> N
         TlsWire(tls_address(running), receive_buffer=4096) as wire,
     ):
         wire.send(request("/stall.bin"))
-        eventually(lambda: running.counters()["close_stall_timeout"] == 1, "it is cut")
+        # The kernel gives up at twice the time, which comes first on a busy machine.
+        reasons = ("close_stall_timeout", "close_client_gone")
+
+        def cut() -> int:
+            counts = running.counters()
+            return sum(counts[reason] for reason in reasons)
+
+        eventually(lambda: cut() == 1, "it is cut")
 
 
 # -- real clients --------------------------------------------------------------------------------

@@ -128,6 +128,28 @@ def test_nothing_to_read_is_said_as_by_a_plain_one(
         sides[0].recv(100)
 
 
+@pytest.mark.parametrize(
+    ("said", "heard"), [(errno.EIO, b""), (errno.ECONNRESET, None)], ids=["end", "reset"]
+)
+def test_an_end_without_goodbye(
+    sides: tuple[KtlsSocket, socket.socket, ssl.SSLObject, ssl.MemoryBIO],
+    monkeypatch: pytest.MonkeyPatch,
+    said: int,
+    heard: bytes | None,
+) -> None:
+    """The kernel's EIO for it is taken for the end; other errors are errors."""
+
+    def fail(*_: object) -> bytes:
+        raise OSError(said, os.strerror(said))
+
+    monkeypatch.setattr(ssl.SSLSocket, "recv", fail)
+    if heard is None:
+        with pytest.raises(ConnectionResetError):
+            sides[0].recv(100)
+    else:
+        assert sides[0].recv(100) == heard
+
+
 def test_after_the_goodbye_nothing_is_sent_as_plaintext(
     sides: tuple[KtlsSocket, socket.socket, ssl.SSLObject, ssl.MemoryBIO],
 ) -> None:
@@ -139,7 +161,10 @@ def test_after_the_goodbye_nothing_is_sent_as_plaintext(
     assert b"secret" not in wire.recv(1 << 16)
 
 
-def test_trial(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
-    """A whole handshake with ourselves; its answer is the kernel's."""
+def test_trial(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole handshake with ourselves; its answer is the kernel's, and nothing is waited for."""
     contexts[0].options |= 8
+    monkeypatch.setattr("ocaserve.serving.ktls._TRIAL_S", 3_600.0)
     assert works(contexts[0]) == (why_not() is None)

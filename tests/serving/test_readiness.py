@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,11 +15,21 @@ from ocaserve.serving.readiness import (
     EpollReadiness,
     LoopReadiness,
     Readiness,
+    ServingLoop,
     system_readiness,
 )
 
 Make = Callable[[asyncio.AbstractEventLoop], Readiness]
-both = pytest.mark.parametrize("make", [EpollReadiness, LoopReadiness])
+
+
+def watched(loop: asyncio.AbstractEventLoop) -> EpollReadiness:
+    """Our own epoll instance below another loop."""
+    readiness = EpollReadiness()
+    loop.add_reader(readiness.fileno(), readiness.serve)
+    return readiness
+
+
+both = pytest.mark.parametrize("make", [watched, LoopReadiness])
 
 
 @pytest.fixture
@@ -40,14 +51,24 @@ class Heard:
         self.events = asyncio.Event()
         self.masks: list[int] = []
 
-    def __call__(self, mask: int) -> None:
-        self.masks.append(mask)
+    def on_ready(self, events: int) -> None:
+        self.masks.append(events)
         self.events.set()
 
     async def next(self) -> int:
         await asyncio.wait_for(self.events.wait(), 5)
         self.events.clear()
         return self.masks[-1]
+
+
+class Calling:
+    """Calls a function with the events."""
+
+    def __init__(self, function: Callable[[int], object]) -> None:
+        self._function = function
+
+    def on_ready(self, events: int) -> None:
+        self._function(events)
 
 
 @both
@@ -87,26 +108,105 @@ async def test_nothing_is_heard_after_leaving(make: Make, pair: Pair) -> None:
 
 
 async def test_handler_ended_by_another_of_the_same_batch_is_not_called() -> None:
-    readiness = EpollReadiness(asyncio.get_running_loop())
+    readiness = EpollReadiness()
     first, first_peer = socket.socketpair()
     second, second_peer = socket.socketpair()
     calls: list[str] = []
 
-    def end_the_other(name: str, other: socket.socket) -> Callable[[int], None]:
+    def end_the_other(name: str, other: socket.socket) -> Calling:
         def handler(_: int) -> None:
             calls.append(name)
-            readiness.change(other.fileno(), handler, READ, 0)
+            readiness.change(other.fileno(), calling, READ, 0)
 
-        return handler
+        calling = Calling(handler)
+        return calling
 
     with first, first_peer, second, second_peer:
         readiness.change(first.fileno(), end_the_other("first", second), 0, READ)
         readiness.change(second.fileno(), end_the_other("second", first), 0, READ)
         first_peer.send(b"x")
         second_peer.send(b"x")
-        readiness._on_ready()
+        readiness.serve()
     assert len(calls) == 1
 
 
 async def test_linux_uses_epoll() -> None:
     assert isinstance(system_readiness(asyncio.get_running_loop()), EpollReadiness)
+
+
+# -- the serving loop ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def loop() -> Iterator[ServingLoop]:
+    loop = ServingLoop()
+    yield loop
+    loop.close()
+
+
+def test_serving_loop_has_its_own_readiness(loop: ServingLoop) -> None:
+    assert system_readiness(loop) is loop.connections
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        pytest.param(lambda loop, act: act(), id="at_once"),
+        pytest.param(lambda loop, act: loop.call_soon(act), id="call_soon"),
+        pytest.param(lambda loop, act: loop.call_later(0.01, act), id="call_later"),
+        pytest.param(
+            lambda loop, act: threading.Thread(
+                target=loop.call_soon_threadsafe, args=(act,)
+            ).start(),
+            id="another_thread",
+        ),
+    ],
+)
+def test_busy_connection_does_not_hold_the_loop(
+    loop: ServingLoop, pair: Pair, begin: Callable[[ServingLoop, Callable[[], None]], object]
+) -> None:
+    """A connection that is always ready begins something, which then happens."""
+    ours, theirs = pair
+    begun: list[object] = []
+
+    def on_ready(_: int) -> None:
+        if not begun:
+            begun.append(begin(loop, loop.stop))
+
+    theirs.send(b"x")
+    loop.connections.change(ours.fileno(), Calling(on_ready), 0, READ)
+    loop.call_later(10, pytest.fail)
+    loop.run_forever()
+    assert begun
+
+
+def test_what_the_loop_watches_is_heard_beside_connections(loop: ServingLoop, pair: Pair) -> None:
+    ours, theirs = pair
+    loop.connections.change(ours.fileno(), Calling(lambda _: None), 0, READ)
+    theirs.send(b"x")
+    other, other_peer = socket.socketpair()
+    with other, other_peer:
+        loop.add_reader(other, loop.stop)
+        other_peer.send(b"x")
+        loop.run_forever()
+        loop.remove_reader(other)
+
+
+def test_failing_handler_is_reported_and_the_loop_goes_on(loop: ServingLoop, pair: Pair) -> None:
+    ours, theirs = pair
+    reports: list[dict[str, object]] = []
+
+    def on_ready(_: int) -> None:
+        ours.recv(1)
+        loop.call_later(0.01, loop.stop)
+        raise ValueError("a defect")
+
+    loop.set_exception_handler(lambda _, context: reports.append(context))
+    loop.connections.change(ours.fileno(), Calling(on_ready), 0, READ)
+    loop.call_soon(theirs.send, b"x")
+    loop.run_forever()
+    assert [str(report["exception"]) for report in reports] == ["a defect"]
+
+
+def test_coroutines_run(loop: ServingLoop) -> None:
+    assert loop.run_until_complete(asyncio.sleep(0.01, "slept")) == "slept"

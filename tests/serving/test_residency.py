@@ -82,6 +82,58 @@ def test_forgotten_pages_are_asked_about_again(residency: Residency, file: int) 
     assert not residency.is_resident(SIZE - 1, SIZE, NOW)
 
 
+@pytest.mark.parametrize(
+    ("start", "stop", "known", "unknown"),
+    [
+        pytest.param(0, SIZE, [0, 1, 2, 3, 4], [], id="whole_file"),
+        pytest.param(0, WINDOW, [0], [1], id="first"),
+        pytest.param(1, 3 * WINDOW, [1, 2], [0, 3], id="two_after_a_part"),
+        pytest.param(WINDOW, 3 * WINDOW - 1, [1], [0, 2], id="one_before_a_part"),
+        pytest.param(4 * WINDOW, SIZE, [4], [3], id="end_of_the_file"),
+        pytest.param(5, WINDOW - 5, [], [0], id="part_of_one"),
+    ],
+)
+def test_sent_windows_are_not_asked_about(
+    residency: Residency, file: int, start: int, stop: int, known: list[int], unknown: list[int]
+) -> None:
+    residency.confirm(start, stop, NOW)
+    evict(file)
+    for window in known:
+        assert residency.is_resident(window * WINDOW, window * WINDOW + 1, NOW)
+    for window in unknown:
+        assert not residency.is_resident(window * WINDOW, window * WINDOW + 1, NOW)
+
+
+def test_hole_is_asked_about_by_itself(residency: Residency, file: int) -> None:
+    """In a window with holes each range is asked about; the window again only after a while."""
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+    evict(file)
+    os.pread(file, 4096, 0)
+    assert residency.is_resident(0, 1, NOW)
+    assert not residency.is_resident(8192, 8193, NOW)
+    os.pread(file, 4096, 8192)
+    assert residency.is_resident(8192, 8193, NOW + 1)
+    evict(file)
+    assert residency.is_resident(8192, 8193, NOW + 2)
+    residency.forget(0, 1)
+    assert not residency.is_resident(8192, 8193, NOW + 2)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_NORMAL)
+    os.pread(file, WINDOW, 0)
+    assert residency.is_resident(0, WINDOW, NOW + FRESH_TICKS)
+    evict(file)
+    assert residency.is_resident(0, WINDOW, NOW + FRESH_TICKS)
+
+
+def test_memory_of_ranges_is_bounded(residency: Residency, file: int) -> None:
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+    evict(file)
+    os.pread(file, 65_536, 0)
+    assert not residency.is_resident(0, WINDOW, NOW)
+    for stop in range(1, 5_000):
+        assert residency.is_resident(0, stop, NOW)
+    assert len(residency._ranges) <= 1024
+
+
 def test_asking_reads_nothing(residency: Residency, file: int) -> None:
     evict(file)
     for _ in range(3):

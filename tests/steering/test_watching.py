@@ -46,7 +46,7 @@ def watched() -> Watched:
     bgp = Bgp(router_id="192.0.2.10", local_as=65000, neighbor=neighbors)
     settings = msgspec.structs.replace(settings_from_directories(["/srv"]), bgp=bgp)
     service = RouteService(settings)
-    made = Watched(service, RouteHealth(service, None), Exabgp())
+    made = Watched(service, RouteHealth(service), Exabgp())
     service.is_fed = lambda: made.is_fed
     for peer in (PEER, OTHER):
         made.hear(made.exabgp.opened([1, 2, 70], ["ipv4/unicast"], peer))

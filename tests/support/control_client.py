@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -31,6 +32,14 @@ class _Local(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+def _connect(address: str, tls: ssl.SSLContext | None) -> http.client.HTTPConnection:
+    if address.startswith("unix:"):
+        return _Local(address.removeprefix("unix:"))
+    if tls is not None:
+        return http.client.HTTPSConnection(address, timeout=_PATIENCE_S, context=tls)
+    return http.client.HTTPConnection(address, timeout=_PATIENCE_S)
+
+
 def call(
     address: str,
     method: str,
@@ -39,14 +48,10 @@ def call(
     *,
     token: str = "",
     headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """One request to `unix:/path` or `host:port`; a body of bytes is sent as it is."""
-    is_local = address.startswith("unix:")
-    connection = (
-        _Local(address.removeprefix("unix:"))
-        if is_local
-        else http.client.HTTPConnection(address, timeout=_PATIENCE_S)
-    )
+    connection = _connect(address, tls)
     sent = {"Content-Type": "application/json"} if body is not None else {}
     if token:
         sent["Authorization"] = f"Bearer {token}"

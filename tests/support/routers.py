@@ -120,6 +120,15 @@ class BirdSession:
         )
 
 
+_SAME_S = 0.5
+
+
+def _seconds(clock: str) -> float:
+    """Of "23:59:59.123"."""
+    hours, minutes, seconds = clock.split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
 class Bird:
     """BIRD 2 with some sessions, which all get the same routes; the first is the one to close."""
 
@@ -131,6 +140,7 @@ class Bird:
         self.address = first.address
         self._folder = folder
         self._routes: dict[str, str] = {}  # attributes by prefix
+        self._since: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self._write()
 
@@ -170,9 +180,18 @@ class Bird:
         return run("birdc", "-s", self._control, *words)
 
     def since(self, name: str) -> str | None:
-        """When the session of this name came up; None while it is not."""
+        """When the session of this name came up; None while it is not.
+
+        BIRD reckons it anew from its age each time, so that its last digit changes: what is within
+        half a second of the last answer is the same.
+        """
         row = self.tell("show", "protocols", f"to_{name}").splitlines()[-1].split()
-        return row[4] if row[-1] == "Established" else None
+        if row[-1] != "Established":
+            return None
+        known = self._since.get(name)
+        if known is None or abs(_seconds(row[4]) - _seconds(known)) > _SAME_S:
+            known = self._since[name] = row[4]
+        return known
 
     def _write(self) -> None:
         rows = {4: "", 6: ""}

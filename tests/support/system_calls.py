@@ -22,6 +22,7 @@ class SystemCall:
     name: str
     arguments: str
     result: int  # -1: it failed
+    thread: int  # by the kernel's number; that of a process's first thread is its pid
 
 
 @contextmanager
@@ -65,5 +66,6 @@ def _parse(lines: Iterable[str]) -> Iterator[SystemCall]:
         if resumed := _RESUMED.fullmatch(line):
             line = begun.pop(resumed[1], f"{resumed[1]} {resumed[2]}(") + resumed[3]
         if whole := _WHOLE.fullmatch(line):
-            _, name, arguments, result = whole.groups()
-            yield SystemCall(name, arguments, -1 if result == "?" else int(result, 0))
+            thread, name, arguments, result = whole.groups()
+            number = -1 if result == "?" else int(result, 0)
+            yield SystemCall(name, arguments, number, int(thread))

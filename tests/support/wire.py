@@ -141,7 +141,7 @@ class Wire:
                 raise MalformedResponseError(f"closed inside a head: {bytes(self._unread)!r}")
         head = bytes(self._unread[:end])
         del self._unread[: end + 4]
-        return _parse_head(head)
+        return parse_head(head)
 
     def read_exactly(self, count: int) -> bytes:
         """Read `count` bytes. Raises MalformedResponseError when the connection ends before."""
@@ -184,7 +184,8 @@ def fetch(address: Address, data: bytes, *, method: str = "GET") -> Response:
         return wire.read_response(method)
 
 
-def _parse_head(head: bytes) -> Response:
+def parse_head(head: bytes) -> Response:
+    """A response without its body, from its head without the empty line."""
     start, *lines = head.split(b"\r\n")
     status_line = _STATUS_LINE.match(start)
     if status_line is None:

@@ -16,23 +16,34 @@ const short = (value, units, step) => {
 };
 const bits = (value) => short(value, ['bit/s', 'kb/s', 'Mb/s', 'Gb/s', 'Tb/s'], 1000);
 const bytes = (value) => short(value, ['B', 'kB', 'MB', 'GB', 'TB', 'PB'], 1000);
+// Today the time alone.
+const moment = (text) => {
+  const time = new Date(text);
+  const isToday = time.toDateString() === new Date().toDateString();
+  return isToday ? time.toLocaleTimeString() : time.toLocaleString();
+};
 const count = (value) => value.toLocaleString('en');
 
-// rows: lists of cells; a cell is a text, a number, or {text, kind}.
+// rows: lists of cells, of which the first names the row; a cell is a text, a number, or {text, kind}.
 function fill(table, head, rows) {
-  const line = (cells, tag) => {
+  const make = (cell, tag, scope) => {
+    const made = document.createElement(tag);
+    const {text, kind} = typeof cell === 'object' ? cell : {text: cell, kind: ''};
+    made.textContent = text;
+    if (kind) made.className = kind;
+    if (scope) made.scope = scope;
+    return made;
+  };
+  const line = (made) => {
     const row = document.createElement('tr');
-    for (const cell of cells) {
-      const made = document.createElement(tag);
-      const {text, kind} = typeof cell === 'object' ? cell : {text: cell, kind: ''};
-      made.textContent = text;
-      if (kind) made.className = kind;
-      row.append(made);
-    }
+    row.append(...made);
     return row;
   };
-  const body = rows.length ? rows : [[{text: 'none', kind: 'quiet'}]];
-  table.replaceChildren(...(head ? [line(head, 'th')] : []), ...body.map((row) => line(row, 'td')));
+  const body = rows.map(([name, ...cells]) =>
+    line([make(name, 'th', 'row'), ...cells.map((cell) => make(cell, 'td'))]));
+  if (!rows.length) body.push(line([make({text: 'none', kind: 'quiet'}, 'td')]));
+  const top = head ? [line(head.map((cell) => make(cell, 'th', 'col')))] : [];
+  table.replaceChildren(...top, ...body);
 }
 const number = (text) => ({text, kind: 'number'});
 
@@ -51,11 +62,13 @@ function show(now) {
   if (history.length > HISTORY) history.shift();
   document.title = `${status.id}: ${status.state}`;
   $('name').textContent = status.id;
-  const since = new Date(status.since).toLocaleString();
+  const since = moment(status.since);
   $('about').textContent = `${status.site ? status.site + ' · ' : ''}ocaserve ${status.version} · `
     + `${status.listen.join(', ')} · ${status.state} since ${since}`;
+  showDrain();
   const level = status.takes_traffic ? now.health.level : 'error';
-  $('state').textContent = status.reason ? `${status.state}: ${status.reason}` : status.state;
+  const more = status.reason ? `: ${status.reason}` : isRefusing(status) ? ', takes no traffic' : '';
+  $('state').textContent = status.state + more;
   $('state').className = `badge ${level}`;
   $('duty').hidden = false;
   $('duty').textContent = status.state === 'serving' ? 'Drain …' : 'Enable …';
@@ -69,8 +82,13 @@ function show(now) {
   fill($('workers'), ['pid', 'state', number('connections'), number('lag')],
     now.workers.map((each) => [each.pid, each.state, number(count(each.connections)),
       number(`${(each.loop_lag_s * 1000).toFixed(0)} ms`)]));
-  fill($('stores'), ['path', number('sent')],
-    now.stores.map((each) => [each.path, number(bytes(each.bytes))]));
+  fill($('stores'), ['path', 'state', number('free'), number('sent')],
+    now.stores.map((each) => [each.path,
+      {text: each.reason || each.level || 'unknown', kind: each.level || 'quiet'},
+      number(each.size_bytes ? `${bytes(each.free_bytes)} of ${bytes(each.size_bytes)}` : ''),
+      number(bytes(each.bytes))]));
+  fill($('history'), null, now.history.map((each) =>
+    [{text: moment(each.at), kind: 'number'}, each.kind, {text: each.text, kind: each.level}]));
   fill($('answers'), null, [
     ...Object.entries(now.responses).map(([name, n]) => [name, number(count(n))]),
     ...Object.entries(now.bytes).map(([name, n]) => [name.replace('_', ', '), number(bytes(n))])]);
@@ -78,12 +96,28 @@ function show(now) {
     [{text: each.reason, kind: each.is_error ? 'warning' : ''}, number(count(each.count)), each.meaning]));
   $('ledger-panel').hidden = !now.ledger;
   if (now.ledger) {
-    fill($('ledger'), ['network', number('sent'), number('share'), number('95th')],
-      now.ledger.networks.map((each) => [each.network, number(bytes(each.bytes)),
-        number(`${(each.share * 100).toFixed(1)} %`), number(bits(each.p95_bits_per_s))]));
+    const routed = (name) => now.routes ? [now.ledger.routes[name]] : [];
+    fill($('ledger'),
+      ['network', ...(now.routes ? ['route'] : []), number('sent'), number('share'), number('95th')],
+      now.ledger.networks.map((each) => [each.network, ...routed(each.network),
+        number(bytes(each.bytes)), number(`${(each.share * 100).toFixed(1)} %`),
+        number(bits(each.p95_bits_per_s))]));
   }
   $('routes-panel').hidden = !now.routes;
   if (now.routes) showPeers(now.routes);
+}
+
+// Clients are to go elsewhere although the operator wants it to serve: health has the reason.
+const isRefusing = ({state, takes_traffic: takes}) => state === 'serving' && !takes;
+
+// A drain's times: when it ends by itself, and when new requests are turned away.
+function showDrain() {
+  const {drain_until: until, drain_deadline: deadline} = status;
+  const said = [];
+  if (until) said.push(`ends by itself ${moment(until)}`);
+  if (deadline) said.push(`turns new requests away from ${moment(deadline)} on`);
+  $('drain').textContent = said.join(', ');
+  $('drain').hidden = !said.length;
 }
 
 function showPeers(routes) {

@@ -19,6 +19,7 @@ from aiohttp import web
 from ocaserve.control.auth import Role
 from ocaserve.control.bookkeeping import LEDGER
 from ocaserve.control.handlers.health import describe_health
+from ocaserve.control.handlers.history import HISTORY, describe_history
 from ocaserve.control.handlers.routes import SERVICE
 from ocaserve.control.handlers.status import describe_status
 from ocaserve.control.handlers.views import (
@@ -29,11 +30,13 @@ from ocaserve.control.handlers.views import (
 from ocaserve.control.routing import Call, Route, add_routes, run_in_background
 from ocaserve.control.state import STATE
 from ocaserve.control.wellness import wellness_of
+from ocaserve.steering.lookup import route_of
 
 _INTERVAL_S = 1.0
 _LEDGER_S = 10.0  # between two sums of the ledger, which reads files
 _DAY_S = 86_400
 _TOP_NETWORKS = 8
+_EVENTS = 12
 _RESPONSES = ("2xx", "3xx", "4xx", "5xx")
 _PATHS = ("sendfile_hot", "sendfile_cold", "ktls", "copied")
 
@@ -89,11 +92,12 @@ def describe(app: web.Application, ledger: Any) -> dict[str, Any]:
         "status": describe_status(state),
         "health": describe_health(wellness_of(app)),
         "workers": describe_workers(state).workers,
-        "stores": describe_stores(state).stores,
+        "stores": describe_stores(state, wellness_of(app)).stores,
         "responses": {name: totals[f"responses_{name}"] for name in _RESPONSES},
         "bytes": {name: totals[f"bytes_{name}"] for name in _PATHS},
         "closed": [each for each in closed if each.count],
         "ledger": ledger,
+        "history": describe_history(app[HISTORY]).events[:_EVENTS],
         "routes": routes.values if routes.expected or routes.sessions.peers else None,
     }
 
@@ -106,7 +110,9 @@ async def sum_ledger(app: web.Application) -> Any:
     now = time.time()
     work = partial(collector.summarize, now - _DAY_S, now, top=_TOP_NETWORKS)
     summary = await asyncio.get_running_loop().run_in_executor(None, work)
-    return {"total": summary.total, "networks": summary.networks}
+    table = app[SERVICE].table
+    routes = {row.network: route_of(table, row.network) for row in summary.networks}
+    return {"total": summary.total, "networks": summary.networks, "routes": routes}
 
 
 async def show_dashboard(call: Call) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from aiohttp import web
 from msgspec import Struct
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from ocaserve.control.routing import Call, Route, add_routes, run_in_background
 from ocaserve.control.schemas import as_time
@@ -90,11 +93,33 @@ async def watch_health(app: web.Application) -> None:
 
 def find_obstacle(app: web.Application) -> str | None:
     """What /healthz says while an error makes the appliance unfit; None while there is none."""
-    return "unhealthy" if wellness_of(app).health.level is Level.ERROR else None
+    return None if wellness_of(app).is_fit else "unhealthy"
+
+
+class HealthMetrics(Collector):
+    """The level of each component, as of the last look."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._app = app
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, when it is registered: the application does not run yet."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        levels = GaugeMetricFamily(
+            "ocaserve_health", "1 for the level that a component is at.",
+            labels=["component", "level"],
+        )  # fmt: skip
+        for finding in wellness_of(self._app).health.findings:
+            for level in Level:
+                levels.add_metric([finding.component, level.label], finding.level is level)
+        yield levels
 
 
 def register(app: web.Application) -> None:
     start_wellness(app)
+    app[STATE].registry.register(HealthMetrics(app))
     app[STATE].obstacles.append(lambda: find_obstacle(app))
     add_routes(app, ROUTES)
     run_in_background(app, "health", watch_health)

@@ -7,39 +7,46 @@ import ipaddress
 import time
 from datetime import datetime
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aiohttp import web
 from msgspec import Meta, Struct
 
 from ocaserve.control.bookkeeping import LEDGER, start_bookkeeping
+from ocaserve.control.handlers.routes import SERVICE
 from ocaserve.control.problems import Problem
 from ocaserve.control.routing import Call, Route, add_routes
-from ocaserve.control.schemas import as_time
+from ocaserve.control.schemas import IpOrPrefix, QueryTime, as_time, read_time
 from ocaserve.ledger.summary import NetworkSum, Summary, as_csv
+from ocaserve.steering.lookup import route_of
 
 _DAY_S = 86_400
-_Time = Annotated[datetime, Meta(tz=True)]
 
 
 class LedgerQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`since`: a day ago without it; `until`: now. `network`: only what lies in it."""
+    """`since`: a day ago without it; `until`: now. `network`: only what lies in it.
 
-    since: _Time | None = None
-    until: _Time | None = None
+    `by`: client networks, or the prefixes that routers announce for them now.
+    """
+
+    since: QueryTime | None = None
+    until: QueryTime | None = None
     top: Annotated[int, Meta(ge=0, le=100_000)] = 20
-    network: Annotated[str, Meta(max_length=64)] | None = None
+    network: IpOrPrefix | None = None
+    by: Literal["network", "prefix"] = "network"
 
 
 class LedgerShown(Struct, frozen=True, kw_only=True):
     """Sums of the periods that begin in [since, until).
 
     Bytes are of bodies, as sockets took them. Rates are of `periods` of five minutes; the 95th
-    percentile counts those without traffic too. `networks` has the top ones of `networks_seen`.
+    percentile counts those without traffic too. `networks` has the top ones of `networks_seen`, by
+    client network or by routed prefix; `unrouted` are those that no accepted route covers.
     """
 
     since: datetime
     until: datetime
+    by: str
     periods: int
     total: NetworkSum
     networks_seen: int
@@ -51,6 +58,7 @@ async def show_ledger(call: Call) -> LedgerShown:
     return LedgerShown(
         since=as_time(summary.since),
         until=as_time(summary.until),
+        by=call.query.by,
         periods=summary.periods,
         total=summary.total,
         networks_seen=summary.networks_seen,
@@ -67,12 +75,18 @@ async def _summarize(call: Call) -> Summary:
     if collector is None:
         raise Problem(404, "no ledger is kept: see ledger.is_kept")
     query: LedgerQuery = call.query
-    until = time.time() if query.until is None else query.until.timestamp()
-    since = until - _DAY_S if query.since is None else query.since.timestamp()
+    until = read_time("until", query.until, time.time())
+    since = read_time("since", query.since, until - _DAY_S)
     if since >= until:
         raise Problem(400, "the query: since must be before until")
+    table = call.request.app[SERVICE].table
     work = partial(
-        collector.summarize, since, until, top=query.top, within=_read_network(query.network)
+        collector.summarize,
+        since,
+        until,
+        top=query.top,
+        within=_read_network(query.network),
+        rename=partial(route_of, table) if query.by == "prefix" else None,
     )
     return await asyncio.get_running_loop().run_in_executor(None, work)
 

@@ -14,11 +14,10 @@ from ocaserve.control.handlers.status import describe_status
 from ocaserve.control.maintenance import MOST_WINDOWS, Window, find_window_fault
 from ocaserve.control.problems import Problem
 from ocaserve.control.routing import Call, Route, add_routes
-from ocaserve.control.schemas import Status, as_time
+from ocaserve.control.schemas import Status, Time, as_time
 from ocaserve.lifecycle import Phase
 
-_Time = Annotated[datetime, Meta(tz=True)]
-_Reason = Annotated[str, Meta(max_length=500)]
+_Reason = Annotated[str, Meta(max_length=200)]
 
 
 class DrainRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -28,8 +27,8 @@ class DrainRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """
 
     reason: _Reason = ""
-    deadline: _Time | None = None
-    until: _Time | None = None
+    deadline: Time | None = None
+    until: Time | None = None
 
 
 class NoMembers(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,8 +38,8 @@ class NoMembers(Struct, frozen=True, forbid_unknown_fields=True):
 class WindowRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """From `start` to `end` the appliance is out of service."""
 
-    start: _Time
-    end: _Time
+    start: Time
+    end: Time
     reason: _Reason = ""
 
 
@@ -76,11 +75,13 @@ async def drain(call: Call) -> Status:
         raise Problem(422, "until: must be in the future")
     deadline = None if wanted.deadline is None else wanted.deadline.timestamp()
     call.state.operations.drain(wanted.reason, deadline=deadline, until=until)
+    await call.state.link.flush()  # who is answered can count on it
     return describe_status(call.state)
 
 
 async def enable(call: Call) -> Status:
     call.state.operations.enable()
+    await call.state.link.flush()
     return describe_status(call.state)
 
 
@@ -96,7 +97,9 @@ async def add_window(call: Call) -> WindowShown:
         raise Problem(422, fault)
     if len(operations.intent.windows) >= MOST_WINDOWS:
         raise Problem(409, f"there are {MOST_WINDOWS} maintenance windows already")
-    return _show(operations.add_window(start, end, wanted.reason))
+    window = operations.add_window(start, end, wanted.reason)
+    await call.state.link.flush()
+    return _show(window)
 
 
 async def cancel_window(call: Call) -> web.Response:
@@ -104,6 +107,7 @@ async def cancel_window(call: Call) -> web.Response:
     for window in operations.intent.windows:
         if window.id == call.path["id"]:
             operations.cancel_window(window)
+            await call.state.link.flush()
             return web.Response(status=204)
     raise Problem(404, f"there is no maintenance window {call.path['id']!r}")
 

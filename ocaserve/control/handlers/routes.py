@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
@@ -17,8 +15,10 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from bgp.prefixes import Prefix, parse_prefix
+from ocaserve.control.contact import start_watching_contact
 from ocaserve.control.problems import Problem
 from ocaserve.control.routing import Call, Route, add_routes, run_in_background
+from ocaserve.control.schemas import Ip, IpOrPrefix
 from ocaserve.control.state import STATE, ControlState
 from ocaserve.steering.changes import GoneError
 from ocaserve.steering.explain import explain_route, list_routes, look_up, match_values
@@ -32,13 +32,10 @@ from ocaserve.steering.rib import paths_of
 from ocaserve.steering.service import RouteService
 from ocaserve.steering.watching import RouteHealth, RouteMetrics
 
-_log = logging.getLogger(__name__)
-
 SERVICE = web.AppKey("ROUTE_SERVICE", RouteService)
 REPORTER = web.AppKey("REPORTER", Reporter)
 
 _PIECE_BYTES = 64 * 1024  # written at a time
-_CONTACT_S = 1.0  # between two looks at whether the control plane is lost
 _KEEP_ALIVE_S = 15.0  # between two signs of life of an event stream
 
 _Serial = Annotated[int, Meta(ge=0)]
@@ -83,7 +80,7 @@ class RecentQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class LookupQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`at`: an address or a prefix."""
 
-    at: str
+    at: IpOrPrefix
 
 
 class CsvQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -93,7 +90,7 @@ class CsvQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class ExplainQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Would the client at `ip` be sent here, for `object` if one is named?"""
 
-    ip: str
+    ip: Ip
     object: str = ""
 
 
@@ -429,28 +426,13 @@ def register(app: web.Application) -> None:
     if state.settings.report.push_url:
         reporter = app[REPORTER] = Reporter(service, state.settings.report)
         run_in_background(app, "reporter", _push)
-        run_in_background(app, "contact", _watch_contact)
-    state.components.append(RouteHealth(service, reporter))
+    start_watching_contact(app, service, reporter)
+    state.components.append(RouteHealth(service))
     state.registry.register(RouteMetrics(service, reporter))
 
 
 async def _push(app: web.Application) -> None:
     await app[REPORTER].run()
-
-
-async def _watch_contact(app: web.Application) -> None:
-    """Tell the operations when the control plane is lost: `drain.lost_contact` is about that."""
-    state, service, reporter = app[STATE], app[SERVICE], app[REPORTER]
-    began = time.time()
-    while True:
-        silence = time.time() - (service.last_contact or began)
-        is_lost = bool(reporter.failures) and silence > state.settings.report.lost_after_s
-        if is_lost and not state.lost_contact:
-            _log.warning("the control plane is lost: no report was taken: %s", reporter.fault)
-        elif state.lost_contact and not is_lost:
-            _log.warning("the control plane is back")
-        state.lost_contact = f"no report was taken: {reporter.fault}" if is_lost else ""
-        await asyncio.sleep(_CONTACT_S)
 
 
 async def _hear_feeder(app: web.Application) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from ocaserve.control.routing import Call, Route, add_routes
 from ocaserve.control.schemas import as_time
 from ocaserve.control.state import ControlState
+from ocaserve.control.wellness import Wellness, wellness_of
 from ocaserve.schema import is_secret
 from ocaserve.serving.closing import CloseReason
 from ocaserve.settings import Limits
@@ -58,10 +59,18 @@ class Services(Struct, frozen=True, kw_only=True):
 
 
 class StoreShown(Struct, frozen=True, kw_only=True):
-    """A directory of content, and what was sent from it since the start."""
+    """A directory of content. `bytes`: what was sent from it since the start.
+
+    `level`: ok, warning or error, as health has it; null before the first look. Room is null where
+    nothing is to be written.
+    """
 
     path: str
     bytes: int
+    level: str | None
+    reason: str
+    free_bytes: int | None
+    size_bytes: int | None
 
 
 class Stores(Struct, frozen=True, kw_only=True):
@@ -141,16 +150,23 @@ async def list_services(call: Call) -> Services:
 
 
 async def list_stores(call: Call) -> Stores:
-    return describe_stores(call.state)
+    return describe_stores(call.state, wellness_of(call.request.app))
 
 
-def describe_stores(state: ControlState) -> Stores:
-    """The stores, and what was sent from each."""
+def describe_stores(state: ControlState, wellness: Wellness) -> Stores:
+    """How the stores are, and what was sent from each."""
     sent = state.counters.labelled("store_bytes")
     return Stores(
         stores=[
-            StoreShown(path=store.path, bytes=sent.get(store.path, 0))
-            for store in state.settings.store
+            StoreShown(
+                path=store.path,
+                bytes=sent.get(store.path, 0),
+                level=None if store.level is None else store.level.label,
+                reason=store.reason,
+                free_bytes=store.free,
+                size_bytes=store.total,
+            )
+            for store in wellness.stores()
         ],
         failed=state.counters.totals()["stores_failed"],
     )
