@@ -19,13 +19,14 @@ def main(port: str, interval: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
     latencies: list[float] = []
     print(json.dumps("begin"), flush=True)
-    due = time.monotonic()
-    while not select.select([sys.stdin], [], [], max(0.0, due - time.monotonic()))[0]:
+    is_over = False
+    while not is_over:  # at least once, however short the time is
         asked = time.monotonic()
         connection.request("GET", _PATH)
         connection.getresponse().read()
         latencies.append(time.monotonic() - asked)
-        due = max(due + float(interval), time.monotonic())
+        left = asked + float(interval) - time.monotonic()
+        is_over = bool(select.select([sys.stdin], [], [], max(0.0, left))[0])
     print(json.dumps({"latencies_s": latencies}), flush=True)
 
 
