@@ -2,8 +2,8 @@
 PY := .venv/bin/python
 CODE := ocaserve tests $(wildcard benchmarks bgp)
 
-.PHONY: all check test format lint types fast coverage scenarios bench bench-quick docs clean \
-	deb test-deb test-deb-long test-systemd test-container test-ktls lock audit
+.PHONY: all check test format lint types fast coverage scenarios bench bench-routes bench-quick docs \
+	clean deb test-deb test-deb-long test-systemd test-container test-ktls lock audit
 
 check: lint types fast audit
 test: lint types coverage all
@@ -29,6 +29,8 @@ test-ktls:  # in a virtual machine: docs/ktls.md says what it needs
 	PATH=$$PATH:/usr/sbin:/sbin PYTHON=$(abspath $(PY)) sh tests/ktls/run.sh
 bench:
 	$(PY) -m benchmarks
+bench-routes:
+	$(PY) -m benchmarks.routes
 bench-quick:
 	$(PY) -m benchmarks --quick
 deb:

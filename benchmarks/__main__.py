@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
@@ -28,7 +26,7 @@ from benchmarks.host import (
 )
 from benchmarks.peers import commands_of
 from benchmarks.plot import render_plot
-from benchmarks.processes import Cores, on_core
+from benchmarks.processes import INTERRUPTED, Cores, on_core, signals_interrupt
 from benchmarks.report import Run, lines_of_plot, render, summary
 from benchmarks.results import Bar, Results
 from benchmarks.scenarios import BARS, SCENARIOS, Scenario
@@ -38,7 +36,6 @@ from benchmarks.store import create_store
 _HERE = Path(__file__).parent
 _BASE_PORT = 18_480
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-_INTERRUPTED = 130  # as shells report a program that ctrl-C ended
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,7 +71,7 @@ def main(
         plan = replace(plan, rounds=rounds, rounds_of_long=min(rounds, plan.rounds_of_long))
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # nginx is there
     try:
-        with _signals_interrupt():
+        with signals_interrupt():
             _run(scenarios, plan, output, scratch, port)
     except BenchmarkError as error:
         for line in str(error).splitlines():
@@ -82,7 +79,7 @@ def main(
         sys.exit(1)
     except KeyboardInterrupt:
         click.echo("benchmarks: interrupted; nothing was written", err=True)
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
 
 
 def choose(names: Sequence[str], *, quick: bool) -> list[Scenario]:
@@ -94,25 +91,6 @@ def choose(names: Sequence[str], *, quick: bool) -> list[Scenario]:
     if names:
         return [scenario for name, scenario in SCENARIOS.items() if name in names]
     return [scenario for scenario in SCENARIOS.values() if scenario.is_quick or not quick]
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """TERM, HUP and ctrl-C end the run the same way: once, and with all cleaning up."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        for one in watched:  # a second one must not disturb the cleaning up
-            signal.signal(one, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {one: signal.signal(one, interrupt) for one in watched}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
 
 
 def _run(scenarios: list[Scenario], plan: Plan, output: Path, scratch: Path, port: int) -> None:

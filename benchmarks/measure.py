@@ -74,12 +74,12 @@ def process_tree(root: int) -> dict[int, ProcessTimes]:
 def cpu_seconds(root: int) -> float:
     """CPU time, user and system, used by the tree until now."""
     return sum(
-        _own_cpu_seconds(pid) + times.ticks_of_children / _TICKS_PER_S
+        own_cpu_seconds(pid) + times.ticks_of_children / _TICKS_PER_S
         for pid, times in process_tree(root).items()
     )
 
 
-def _own_cpu_seconds(pid: int) -> float:
+def own_cpu_seconds(pid: int) -> float:
     """Of all threads of a process, those that have ended too; 0 for one that is gone."""
     try:
         return time.clock_gettime(~pid << 3 | _PROCESS_CLOCK)

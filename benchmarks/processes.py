@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any, NamedTuple
 
 from benchmarks.errors import LoadFailure
 from benchmarks.measure import is_same, process_tree
 
 ROOT = Path(__file__).parents[1]
+INTERRUPTED = 130  # as shells report a program that ctrl-C ended
 _GRACE_S = 5.0
 
 
@@ -41,6 +43,25 @@ def on_core(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """TERM, HUP and ctrl-C end the run the same way: once, and with all cleaning up."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        for one in watched:  # a second one must not disturb the cleaning up
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {one: signal.signal(one, interrupt) for one in watched}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 @contextmanager

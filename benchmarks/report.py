@@ -34,7 +34,7 @@ def render(run: Run, results: Results, bars: Iterable[Bar]) -> str:
     lines = [
         "# Results", "",
         f"Written by `{run.command}`: {run.length}, all in one run. How it is measured and what the"
-        " figures mean: [README.md](README.md).", "",
+        " figures mean: [README.md](README.md). A million routes: [ROUTES.md](ROUTES.md).", "",
         "## The bars", "", *_bar_lines(results, bars), "",
         "![CPU cost against the size of the range](cost.svg)", "",
         *(line for group in GROUPS for line in _group_lines(group, results)),

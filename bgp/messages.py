@@ -25,7 +25,7 @@ Text that a peer chose is bounded, and what cannot be printed is escaped.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, NamedTuple, TypeAlias
 
@@ -191,12 +191,15 @@ Event: TypeAlias = (
 )
 
 
-def decode(line: bytes) -> tuple[Envelope | None, Event]:
-    """Decode one line; a bare text line has no envelope. Raises MalformedLineError."""
+def decode(line: bytes, load: Callable[[bytes], Any] = json.loads) -> tuple[Envelope | None, Event]:
+    """Decode one line; a bare text line has no envelope. Raises MalformedLineError.
+
+    load: reads JSON, and raises ValueError or RecursionError for what is none.
+    """
     if not line.lstrip().startswith(b"{"):
         return None, Ignored(printable(line[: TEXT_CHARACTERS * 4].decode("utf-8", "replace")))
     try:
-        message = json.loads(line)
+        message = load(line)
     except (ValueError, RecursionError) as error:
         raise MalformedLineError(f"not JSON: {printable(str(error))}") from None
     try:
@@ -309,7 +312,7 @@ def _read_open(neighbor: Mapping[str, Any]) -> Event:
     capabilities = opened["capabilities"]
     spoken = capabilities.get("1", {"families": ["ipv4/unicast"]})["families"]
     return Opened(
-        int(opened["asn"]),
+        int(capabilities.get("65", {}).get("asn4", opened["asn"])),  # else AS_TRANS, RFC 6793
         int(opened["hold_time"]),
         str(opened["router_id"]),
         frozenset(int(code) for code in capabilities if str(code).isdigit()),

@@ -12,7 +12,8 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -24,6 +25,7 @@ from ocaserve.errors import OcaserveError
 
 DEFAULT_CONTROL = "127.0.0.1:8081"
 _PATIENCE_S = 30.0
+_PIECE_BYTES = 1 << 16
 _TLS = "https://"
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, for which Python has no name
 
@@ -132,12 +134,25 @@ class Client:
         """What is there."""
         return self._call("GET", path, None)
 
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """What is there as it comes, however long it is."""
+        with self._exchange("GET", path, None) as response:
+            if response.status >= 400:
+                self._understand(response.status, response.read())
+            while piece := response.read(_PIECE_BYTES):
+                yield piece
+
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Have something done; members that are None are left out."""
         given = {name: value for name, value in (body or {}).items() if value is not None}
         return self._call("POST", path, given)
 
     def _call(self, method: str, path: str, body: object) -> dict[str, Any]:
+        with self._exchange(method, path, body) as response:
+            return self._understand(response.status, response.read())
+
+    @contextmanager
+    def _exchange(self, method: str, path: str, body: object) -> Iterator[http.client.HTTPResponse]:
         headers = {"Accept": "application/json"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
@@ -147,8 +162,7 @@ class Client:
         try:
             data = None if body is None else json.dumps(body).encode()
             connection.request(method, path, data, headers)
-            response = connection.getresponse()
-            return self._understand(response.status, response.read())
+            yield connection.getresponse()
         except ConnectionRefusedError:
             self._complain("nothing listens there; is the appliance running?")
         except (OSError, http.client.HTTPException) as error:

@@ -20,6 +20,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--lookup", metavar="IP|PREFIX", help="The longest match, and what lies around it.")
 @click.option("--filtered", is_flag=True, help="The routes that are not used, and why.")
 @click.option("--peers", is_flag=True, help="The sessions and their families.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print all of them as CSV.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=1_000, show_default=True)
 @_JSON
 @appliance_options
@@ -29,6 +30,7 @@ def routes(
     lookup: str | None,
     filtered: bool,
     peers: bool,
+    as_csv: bool,
     limit: int,
     as_json: bool,
     config: str | None,
@@ -40,12 +42,16 @@ def routes(
         return
     if sum((lookup is not None, filtered, peers)) > 1:
         raise click.UsageError("--lookup, --filtered and --peers exclude each other")
+    if as_csv and (lookup is not None or peers or as_json):
+        raise click.UsageError("--csv goes with --filtered alone")
     client = connect(config, control, token_file)
     if lookup is not None:
         found = _get(client, "/v1/routes/lookup", {"at": lookup})
         _show(found, as_json, _lookup_lines)
         sys.exit(0 if found["match"] else 1)
-    if peers:
+    if as_csv:
+        _copy(client, f"/v1/routes.csv?{urlencode({'filtered': str(filtered).lower()})}")
+    elif peers:
         _show(_get(client, "/v1/routes/peers"), as_json, _peers_lines)
     else:
         query = {"limit": limit, "filtered": str(filtered).lower()}
@@ -56,6 +62,15 @@ def _get(client: Client, path: str, query: Mapping[str, object] | None = None) -
     """What the appliance answers; ends the command where it cannot or will not."""
     try:
         return client.get(f"{path}?{urlencode(query)}" if query else path)
+    except OcaserveError as error:
+        fail(error)
+
+
+def _copy(client: Client, path: str) -> None:
+    """Print what the appliance answers as it comes, since it may be a million routes."""
+    try:
+        for piece in client.pieces(path):
+            sys.stdout.buffer.write(piece)
     except OcaserveError as error:
         fail(error)
 
@@ -73,12 +88,24 @@ def report(
 ) -> None:
     """What the running appliance tells the control plane."""
     client = connect(config, control, token_file)
-    if changes_after is None:
-        found = _get(client, "/v1/report")
-    else:
-        session = _get(client, "/v1/report/session")["session"]
-        found = _get(client, "/v1/report/changes", {"session": session, "after": changes_after})
-    _show(found, as_json, _report_lines)
+    if changes_after is None and as_json:
+        _copy(client, "/v1/report")
+        return
+    now = _get(client, "/v1/report/session")
+    after = now["serial"] if changes_after is None else changes_after
+    query = {"session": now["session"], "after": after}
+    if as_json:
+        _copy(client, f"/v1/report/changes?{urlencode(query)}")
+        return
+    found = _get(client, "/v1/report/changes", query)
+    if changes_after is None:  # what stands in the whole report beside its routes
+        found |= {
+            "kind": "report",
+            "routes": {},
+            "totals": _get(client, "/v1/routes/peers")["totals"],
+        }
+    for line in _report_lines(found):
+        click.echo(line)
 
 
 @click.command()
@@ -203,6 +230,8 @@ def _peers_lines(found: dict[str, Any]) -> Iterable[str]:
         yield "no peers: [bgp] has no neighbors"
     for peer in found["peers"]:
         as_number = f" AS{peer['as']}" if "as" in peer else ""
+        if peer.get("opened_as") not in (None, 0, peer.get("as")):
+            as_number += f" (says it is AS{peer['opened_as']})"
         reason = f" ({peer['reason']})" if peer.get("reason") else ""
         yield f"{peer['address']}{as_number}: {peer['state']}{reason}"
         for name, family in peer["families"].items():
@@ -219,8 +248,11 @@ def _report_lines(document: dict[str, Any]) -> Iterable[str]:
     yield f"{document['kind']} of {document['appliance']}"
     yield f"session {document['session']}, serial {document['serial']}"
     yield f"digest {document['digest']}, {'complete' if document['complete'] else 'not complete'}"
-    yield f"{len(document['routes'])} prefixes, {len(document['attributes'])} sets of attributes"
-    if document["kind"] == "changes":
+    if document["kind"] == "report":
+        totals = document["totals"]
+        yield f"{totals['accepted']} routes accepted, {totals['attribute_sets']} sets of attributes"
+    else:
+        yield f"{len(document['routes'])} prefixes changed"
         for prefix, listed in document["routes"].items():
             yield f"  {prefix}: {len(listed)} routes" if listed else f"  {prefix}: gone"
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -31,6 +33,7 @@ _IGNORED_SIGNALS = (
 )  # fmt: skip
 """The supervisor decides what they mean, and says so over the channel."""
 _LOOK_EVERY_S = 1.0
+_SWITCH_S = 0.0005  # a tenth of what Python begins with
 _SIGHT_S = 2.0  # for the supervisor to show the appliance, which it does at once
 _SHUTDOWN_S = 1.0  # for running requests, when it is replaced or the appliance stops
 
@@ -58,6 +61,18 @@ def run_control(given: Given) -> int:
     finally:
         withdraw_token(os.environ, addresses, token)
     return 0
+
+
+def share_the_interpreter() -> None:
+    """Let nothing hold the event loop for longer than it must.
+
+    A thread that makes a report gives way after the switch interval, and answering a request takes
+    the interpreter back several times. What was made at the start is not for the collector to walk
+    through again and again.
+    """
+    sys.setswitchinterval(_SWITCH_S)
+    gc.collect()
+    gc.freeze()
 
 
 def _make_local_token(tokens: Tokens, addresses: list[Address]) -> str:
@@ -93,6 +108,7 @@ async def _serve(given: Given, guard: Guard) -> None:
     runner = web.AppRunner(build_app(state), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     async with listening(runner, given.listeners, settings.control):
+        share_the_interpreter()
         link.tell_ready(loop)
         looking = asyncio.create_task(_look_again_and_again(state))
         await is_over.wait()

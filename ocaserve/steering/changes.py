@@ -8,7 +8,7 @@ too long ago is forgotten, and then the whole report is the shorter answer.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from typing import NamedTuple
 
 from bgp.prefixes import Prefix
@@ -28,50 +28,91 @@ class Changed(NamedTuple):
     sections: list[str]
 
 
+class Recent(NamedTuple):
+    """A prefix and when it changed last."""
+
+    prefix: Prefix
+    serial: int
+    at: float
+
+
+class _Batch(NamedTuple):
+    """The prefixes of one serial, as numbers: a million tuples would be the collector's work."""
+
+    serial: int
+    at: float
+    codes: tuple[int, ...]
+
+
 class ChangeLog:
     """Marks go into the serial that comes next; `commit` makes it the current one."""
 
     def __init__(self, session: str, kept: int = KEPT) -> None:
         self.session = session
         self.serial = 0
+        self.is_dirty = False
         self._kept = kept
         self._floor = 0  # nothing that changed later is forgotten
-        self._prefixes: OrderedDict[int, int] = OrderedDict()
+        self._pending: dict[int, None] = {}
+        self._is_over = False  # more is pending than can be kept
+        self._batches: deque[_Batch] = deque()
+        self._size = 0  # codes in all batches
         self._sections: dict[str, int] = {}
-        self.is_dirty = False
 
     def mark(self, family: int, length: int, bits: int) -> None:
         """A prefix is not what it was."""
-        code = (bits << 9) | (length << 1) | (family == 6)
-        self._prefixes[code] = self.serial + 1
-        self._prefixes.move_to_end(code)
+        self._pending[(bits << 9) | (length << 1) | (family == 6)] = None
         self.is_dirty = True
-        if len(self._prefixes) > self._kept:
-            self._floor = self._prefixes.popitem(last=False)[1]
+        if len(self._pending) > self._kept:
+            self._pending.clear()
+            self._is_over = True
 
     def mark_section(self, name: str) -> None:
         """A section is not what it was."""
         self._sections[name] = self.serial + 1
         self.is_dirty = True
 
-    def commit(self) -> bool:
+    def commit(self, now: float = 0.0) -> bool:
         """Make what was marked a serial of its own; False when nothing was."""
         if not self.is_dirty:
             return False
         self.serial += 1
-        self.is_dirty = False
+        if self._pending:
+            self._batches.append(_Batch(self.serial, now, tuple(self._pending)))
+            self._size += len(self._pending)
+        while self._size > self._kept:
+            self._forget()
+        if self._is_over:
+            self._floor = self.serial
+        self._pending = {}
+        self.is_dirty = self._is_over = False
         return True
+
+    def _forget(self) -> None:
+        oldest = self._batches.popleft()
+        self._size -= len(oldest.codes)
+        self._floor = oldest.serial
 
     def since(self, session: str, after: int) -> Changed:
         """What changed after a serial. Raises GoneError."""
         self._check(session, after)
-        codes = []
-        for code, serial in reversed(self._prefixes.items()):
-            if serial <= after:
+        codes: dict[int, None] = {}
+        for batch in reversed(self._batches):
+            if batch.serial <= after:
                 break
-            codes.append(code)
+            codes.update(dict.fromkeys(batch.codes))
         sections = [name for name, serial in self._sections.items() if serial > after]
-        return Changed([_prefix(code) for code in reversed(codes)], sections)
+        return Changed([_prefix(code) for code in codes], sections)
+
+    def recent(self, most: int) -> list[Recent]:
+        """The prefixes that changed last, the newest first, each once."""
+        found: dict[int, Recent] = {}
+        for batch in reversed(self._batches):
+            for code in reversed(batch.codes):
+                if len(found) >= most:
+                    return list(found.values())
+                found.setdefault(code, Recent(_prefix(code), batch.serial, batch.at))
+        return list(found.values())
 
     def _check(self, session: str, after: int) -> None:
         if session != self.session:

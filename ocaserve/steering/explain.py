@@ -57,8 +57,8 @@ def list_routes(snapshot: Snapshot, *, is_filtered: bool, most: int) -> list[dic
     """The first routes of a snapshot, accepted or filtered ones, a line for each prefix."""
     matches = (
         Match(Prefix(family, length, bits), paths)
-        for family, length, keys, entries in snapshot
-        for bits, entry in zip(keys, entries, strict=True)
+        for family, length, entries in snapshot
+        for bits, entry in entries.items()
         if (paths := [p for p in paths_of(entry) if (p.reason is not None) is is_filtered])
     )
     return [match_values(match) for match in islice(matches, most)]

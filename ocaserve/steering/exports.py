@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bgp.prefixes import format_address, format_prefix
-from ocaserve.steering.report import Snapshot
+from ocaserve.steering.report import Snapshot, pieces_of
 from ocaserve.steering.rib import Path, paths_of
 
 _ROUTES_A_PIECE = 2_000
@@ -25,16 +25,14 @@ CSV_FIELDS = (
 def render_csv(snapshot: Snapshot, *, is_filtered: bool = False) -> Iterator[bytes]:
     """RFC 4180, with a heading. No value holds a comma, a quote or a line end of its own."""
     yield (",".join(CSV_FIELDS) + "\r\n").encode()
-    for family, length, keys, entries in snapshot:
-        for start in range(0, len(keys), _ROUTES_A_PIECE):
-            stop = start + _ROUTES_A_PIECE
-            lines = [
-                _csv_line(format_prefix(family, length, bits), path, place == 0)
-                for bits, entry in zip(keys[start:stop], entries[start:stop], strict=True)
-                for place, path in enumerate(paths_of(entry))
-                if (path.reason is not None) is is_filtered
-            ]
-            yield "".join(lines).encode()
+    for family, length, entries in pieces_of(snapshot, _ROUTES_A_PIECE):
+        lines = [
+            _csv_line(format_prefix(family, length, bits), path, place == 0)
+            for bits, entry in entries
+            for place, path in enumerate(paths_of(entry))
+            if (path.reason is not None) is is_filtered
+        ]
+        yield "".join(lines).encode()
 
 
 def _csv_line(prefix: str, path: Path, is_best: bool) -> str:
@@ -71,18 +69,15 @@ def render_coverage_zones(snapshot: Snapshot, zone: str, cache: str) -> Iterator
     for family, name in ((4, "network"), (6, "network6")):
         yield f',"{name}":['.encode()
         comma = ""
-        for place, length, keys, entries in snapshot:
-            if place != family:
-                continue
-            for start in range(0, len(keys), _ROUTES_A_PIECE):
-                stop = start + _ROUTES_A_PIECE
-                networks = [
-                    f'"{format_prefix(family, length, bits)}"'
-                    for bits, entry in zip(keys[start:stop], entries[start:stop], strict=True)
-                    if paths_of(entry)[0].reason is None
-                ]
-                if networks:
-                    yield (comma + ",\n".join(networks)).encode()
-                    comma = ",\n"
+        levels = [level for level in snapshot if level[0] == family]
+        for _, length, entries in pieces_of(levels, _ROUTES_A_PIECE):
+            networks = [
+                f'"{format_prefix(family, length, bits)}"'
+                for bits, entry in entries
+                if paths_of(entry)[0].reason is None
+            ]
+            if networks:
+                yield (comma + ",\n".join(networks)).encode()
+                comma = ",\n"
         yield b"]"
     yield b"}}}\n"

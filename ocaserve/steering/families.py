@@ -124,6 +124,7 @@ class Peer:
     ups: int = 0  # sessions that came up
     reason: str = ""  # why the last one ended
     notice: str = ""  # what the peer said with it
+    opened_as: int = 0  # what it called itself in its last OPEN
     capabilities: frozenset[int] | None = None  # None: its OPEN was not heard
     families_spoken: frozenset[int] | None = None
     counter: int | None = None  # of its last line

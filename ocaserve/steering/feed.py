@@ -28,7 +28,7 @@ from ocaserve.steering.exabgp import feed_socket, give_to, make_feed_folder
 _log = logging.getLogger(__name__)
 
 GONE_S = 3.0  # without a connection: a feeder that was killed is replaced within half a second
-SLICE_S = 0.005  # of lines at a time; a request is answered in a few turns of the loop
+SLICE_S = 0.002  # of lines at a time; a request is answered in a few turns of the loop
 _PAUSE_BYTES = 4 << 20  # not yet given to the sink, with which reading stops: a second of ExaBGP's
 _SOL_LOCAL, _LOCAL_PEERCRED = 0, 1  # sys/un.h, FreeBSD
 _XUCRED = "=2I"  # cr_version and cr_uid of sys/ucred.h, FreeBSD

@@ -62,7 +62,7 @@ def replay_file(path: str, local_as: int | None = None, policy: Policy | None = 
     table = RoutingTable(policy or Policy(), ChangeLog("replay").mark)
     played = Played(Sessions(table))
     reader = MrtReader()
-    for read in reader.read(_read_file(path)):
+    for read in reader.read(read_recording(path)):
         if isinstance(read, Fault):
             played.fault_count += 1
             if len(played.faults) < MOST_FAULTS:
@@ -82,7 +82,7 @@ def _as_ours(envelope: Envelope, local_as: int) -> Envelope:
     return envelope._replace(local_as=local_as)
 
 
-def _read_file(path: str) -> bytes:
+def read_recording(path: str) -> bytes:
     """The content, decompressed by what it begins with. Raises ReplayError."""
     try:
         with open(path, "rb") as file:

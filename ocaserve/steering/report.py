@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from bgp.prefixes import format_address, format_prefix
@@ -53,8 +54,8 @@ class Heading:
         }
 
 
-Snapshot = Sequence[tuple[int, int, Sequence[int], Sequence[Entry | None]]]
-"""(family, length, bits of each prefix, its entry)."""
+Snapshot = Sequence[tuple[int, int, Mapping[int, Entry | None]]]
+"""(family, length, the entry of each prefix by its bits)."""
 
 
 def render_report(
@@ -82,20 +83,28 @@ def _render_routes(snapshot: Snapshot, *, keeps_empty: bool) -> Iterator[bytes]:
     texts: dict[Path, str] = {}
     yield b',"routes":{'
     comma = ""
-    for family, length, keys, entries in snapshot:
-        for start in range(0, len(keys), _ROUTES_A_PIECE):
-            stop = start + _ROUTES_A_PIECE
-            lines = [
-                f'"{format_prefix(family, length, bits)}":[{routes}]'
-                for bits, entry in zip(keys[start:stop], entries[start:stop], strict=True)
-                if (routes := _render_entry(entry, texts)) or keeps_empty
-            ]
-            if lines:
-                yield (comma + ",\n".join(lines)).encode()
-                comma = ",\n"
+    for family, length, entries in pieces_of(snapshot, _ROUTES_A_PIECE):
+        lines = [
+            f'"{format_prefix(family, length, bits)}":[{routes}]'
+            for bits, entry in entries
+            if (routes := _render_entry(entry, texts)) or keeps_empty
+        ]
+        if lines:
+            yield (comma + ",\n".join(lines)).encode()
+            comma = ",\n"
     yield b'},"attributes":{'
     yield from _render_attributes({path.attributes.number: path.attributes for path in texts})
     yield b"}}\n"
+
+
+def pieces_of(
+    snapshot: Snapshot, most: int
+) -> Iterator[tuple[int, int, list[tuple[int, Entry | None]]]]:
+    """The entries of a snapshot, so many at a time at the most, with family and length."""
+    for family, length, entries in snapshot:
+        left = iter(entries.items())
+        while some := list(islice(left, most)):
+            yield family, length, some
 
 
 def _render_entry(entry: Entry | None, texts: dict[Path, str]) -> str:
@@ -157,6 +166,7 @@ def _peer_values(peer: Peer) -> dict[str, Any]:
         "address": peer.session.peer,
         "local_address": peer.session.local,
         "as": peer.peer_as,
+        "opened_as": peer.opened_as,
         "local_as": peer.local_as,
         "state": peer.state,
         "since": round(peer.since, 3),

@@ -43,6 +43,7 @@ _PEER = {
         "address": _TEXT,
         "local_address": _TEXT,
         "as": _COUNT,
+        "opened_as": {**_COUNT, "description": "by the peer's last OPEN; 0 before it"},
         "local_as": _COUNT,
         "state": {"enum": ["never up", "down", "connected", "up"]},
         "since": _TIME,

@@ -35,9 +35,9 @@ from ocaserve.steering.sessions import Sessions, Step
 
 _log = logging.getLogger(__name__)
 
-COMMIT_S = 0.05  # changes within this time are one serial
+COMMIT_S = 0.02  # changes within this time are one serial
 _TICK_S = 1.0
-_SLICE_S = 0.005  # of long work, then others have their turn
+_SLICE_S = 0.002  # of long work, then others have their turn
 _FAMILY_NUMBERS = {"ipv4": 4, "ipv6": 6}
 
 
@@ -64,7 +64,7 @@ class RouteService:
     """The table, its sessions and its changes.
 
     sections: what else a report tells, by name; each is asked once a second and must be quick.
-    ask_refresh: called where lines are missing.
+    ask_refresh: called where lines are missing. is_fed: whether ExaBGP's feeder is connected.
     """
 
     def __init__(self, settings: Settings, ask_refresh: Callable[[], None] | None = None) -> None:
@@ -74,6 +74,7 @@ class RouteService:
         self.sessions = Sessions(self.table, Times(stale_s=settings.bgp.stale_s))
         self.sections: dict[str, Callable[[], Any]] = {}
         self.ask_refresh = ask_refresh
+        self.is_fed: Callable[[], bool] | None = None
         self.vrps: VrpTable | None = None
         self.vrps_fault = ""
         self.last_contact: float | None = None  # of the control plane, on the monotonic clock
@@ -150,8 +151,9 @@ class RouteService:
             self._seen_version = self.sessions.version
             self._keep("peers", peers_section(self.sessions, self.expected))
             self._keep("totals", totals_section(self.sessions))
-        if self.log.commit():
-            self._as_of = time.time()
+        now = time.time()
+        if self.log.commit(now):
+            self._as_of = now
             if self._news is not None:
                 self._news.set_result(None)
                 self._news = None
@@ -187,7 +189,7 @@ class RouteService:
         changed = self.log.since(session, after)
         sections = {name: self.values[name] for name in changed.sections}
         snapshot = [
-            (each.family, each.length, [each.bits], [self.table.entry(*each)])
+            (each.family, each.length, {each.bits: self.table.entry(*each)})
             for each in changed.prefixes
         ]
         return heading, render_changes(heading, after, sections, snapshot)

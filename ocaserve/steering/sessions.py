@@ -11,9 +11,12 @@ for has ended. Another pid is another ExaBGP, whose sessions are new: all that w
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from bgp.messages import (
     EndOfRib,
@@ -74,7 +77,7 @@ class Sessions:
         """Take one line of ExaBGP, whatever it holds."""
         self.counts["lines"] += 1
         try:
-            envelope, event = decode(line)
+            envelope, event = decode(line, _load_json)
         except MalformedLineError as error:
             self.counts["malformed_lines"] += 1
             self.version += 1
@@ -226,6 +229,7 @@ class Sessions:
         elif isinstance(event, StateChange):
             self._change_state(peer, event, now)
         elif isinstance(event, Opened):
+            peer.opened_as = event.asn
             peer.capabilities = event.capabilities
             peer.families_spoken = event.families
         elif isinstance(event, Notified):
@@ -418,3 +422,11 @@ class Sessions:
         step = Step(tuple(self._notes), self._wants_refresh)
         self._notes, self._wants_refresh = [], False
         return step
+
+
+def _load_json(line: bytes) -> Any:
+    """Three times as fast as `json`, which has its word on all that is not strictly JSON."""
+    try:
+        return msgspec.json.decode(line)
+    except ValueError:
+        return json.loads(line)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ocaserve.health import Level, Observation, Problem, Timing
-from ocaserve.steering.families import FamilyState, Peer
+from ocaserve.steering.families import Family, FamilyState, Peer
 from ocaserve.steering.report import is_complete
 from ocaserve.steering.reporter import Reporter
 from ocaserve.steering.service import RouteService
+from ocaserve.steering.sessions import WARN_SHARE
+
+LONGEST_LOADING_S = 300.0  # two full tables take ExaBGP 90 s
 
 
 class RouteHealth:
-    """A component of health: sessions, their limits, the file of payloads."""
+    """A component of health: ExaBGP, sessions, limits, the file of payloads."""
 
     name = "routes"
 
@@ -28,39 +32,55 @@ class RouteHealth:
         """Called from a thread: it reads single values, of which each is whole."""
         service = self._service
         peers = list(service.sessions.peers.values())
-        problems = [*self._find_down(peers), *self._find_families(peers)]
+        problems = list(self._find_routing(peers))
         if service.vrps_fault:
             problems.append(Problem(Level.WARNING, "rpki", service.vrps_fault))
         up = sum(peer.state == "up" for peer in peers)
         accepted = sum(f.source.accepted for peer in peers for f in peer.families.values())
         return Observation(f"{up} sessions up, {accepted} routes", tuple(problems))
 
+    def _find_routing(self, peers: list[Peer]) -> Iterator[Problem]:
+        """Where nothing is heard of ExaBGP, that is the problem, and not each session."""
+        if self._service.is_fed is not None and not self._service.is_fed():
+            yield Problem(
+                Level.ERROR,
+                "feeder",
+                "ExaBGP's feeder is not connected: nothing is heard of the routers",
+            )
+            return
+        yield from self._find_down(peers)
+        for peer in peers:
+            for family in list(peer.families.values()):
+                yield from self._find_in_family(f"{peer.session.peer} {family.name}", family)
+
     def _find_down(self, peers: list[Peer]) -> Iterator[Problem]:
         """A session that is down is a warning; with none up, no client can be steered here."""
         up = {peer.session.peer for peer in peers if peer.state == "up"}
-        reasons = {peer.session.peer: peer.reason for peer in peers}
+        reasons = {peer.session.peer: _why_down(peer) for peer in peers}
         level = Level.WARNING if up else Level.ERROR
         for address in self._service.expected:
             if address not in up:
                 why = reasons.get(address) or "never up: is the router reachable, the key right?"
                 yield Problem(level, address, f"the session with {address} is down: {why}")
 
-    def _find_families(self, peers: list[Peer]) -> Iterator[Problem]:
-        for peer in peers:
-            for family in list(peer.families.values()):
-                subject = f"{peer.session.peer} {family.name}"
-                if family.state is FamilyState.IGNORED:
-                    yield Problem(
-                        Level.ERROR,
-                        subject,
-                        f"{subject}: more than {family.source.limit} prefixes, all are ignored",
-                    )
-                elif family.is_warned:
-                    yield Problem(
-                        Level.WARNING,
-                        subject,
-                        f"{subject}: {family.source.routes} of {family.source.limit} prefixes",
-                    )
+    def _find_in_family(self, subject: str, family: Family) -> Iterator[Problem]:
+        source = family.source
+        if family.state is FamilyState.IGNORED:
+            why = f"{subject}: more than {source.limit} prefixes, all are ignored"
+            yield Problem(Level.ERROR, subject, why)
+        elif source.routes > WARN_SHARE * source.limit:
+            why = f"{subject}: {source.routes} of {source.limit} prefixes"
+            yield Problem(Level.WARNING, subject, why)
+        loading_s = time.time() - family.since
+        if family.state is FamilyState.LOADING and loading_s > LONGEST_LOADING_S:
+            why = f"{subject}: has not told all of its routes in {loading_s:.0f} s"
+            yield Problem(Level.WARNING, f"{subject} loading", why)
+
+
+def _why_down(peer: Peer) -> str:
+    if peer.opened_as not in (0, peer.peer_as):
+        return f"it says that it is AS {peer.opened_as}, and `peer_as` is {peer.peer_as}"
+    return peer.reason
 
 
 class RouteMetrics(Collector):

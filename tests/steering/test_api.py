@@ -305,6 +305,21 @@ async def test_routes_and_metrics(appliance: Appliance_) -> None:
     assert "2 sessions up" in component.observe(0.0).summary
 
 
+async def test_recent(appliance: Appliance_) -> None:
+    """Each prefix once, as it is now, with the time at which it became so."""
+    appliance.hear(appliance.exabgp.announce("12.0.0.0/8", "13.0.0.0/8"))
+    appliance.service.commit()
+    appliance.hear(appliance.exabgp.withdraw("12.0.0.0/8"))
+    found = await appliance.get("/v1/routes/recent?limit=3")
+    first, second, third = found["changes"]
+    assert (first["prefix"], first["routes"]) == ("12.0.0.0/8", [])
+    assert first["serial"] == found["serial"] == second["serial"] + 1
+    assert first["at"] >= second["at"] > 1e9
+    assert (second["prefix"], second["routes"][0]["peer"]) == ("13.0.0.0/8", PEER)
+    assert third["prefix"] in {"11.0.0.0/8", "2a00::/32"}
+    await appliance.get("/v1/routes/recent?limit=0", 400)
+
+
 async def test_commands(appliance: Appliance_) -> None:
     """They print what the API says; the exit status is the answer."""
     where = ["--control", f"127.0.0.1:{appliance.server.port}"]
@@ -321,7 +336,10 @@ async def test_commands(appliance: Appliance_) -> None:
     assert "AS65001: up" in (await run("routes", "--peers")).output
     assert (await run("routes", "--lookup", "99.0.0.1")).exit_code == 1
     assert json.loads((await run("routes", "--lookup", "11.0.0.1", "--json")).output)["match"]
-    assert "prefixes" in (await run("report")).output
+    assert "3 routes accepted, 3 sets of attributes" in (await run("report")).output
+    assert "11.0.0.0/8,192.0.2.2,," in (await run("routes", "--csv")).output
+    assert "default-route" in (await run("routes", "--csv", "--filtered")).output
+    assert (await run("routes", "--csv", "--peers")).exit_code == 2
     serial = appliance.service.commit()
     appliance.hear(appliance.exabgp.withdraw("2a00::/32"))
     assert "2a00::/32: gone" in (await run("report", "--changes-after", str(serial))).output

@@ -50,7 +50,7 @@ class Table:
 
         return {
             format_prefix(family, length, bits)
-            for family, length, keys, _ in self.table.snapshot()
+            for family, length, keys in self.table.snapshot()
             for bits in keys
         }
 
@@ -258,6 +258,16 @@ def test_peers_do_not_touch_each_other(table: Table, exabgp: Exabgp) -> None:
     table.hear(exabgp.state("down", "notification received (6,2)"))
     assert table.prefixes() == {"11.0.0.0/8"}
     assert table.family(peer=OTHER).source.accepted == 1
+
+
+def test_line_of_400_kb(table: Table, exabgp: Exabgp) -> None:
+    """As ExaBGP writes for a message of 64 KiB, which is not agreed on but may come."""
+    prefixes = [f"11.{number >> 8}.{number & 255}.0/24" for number in range(16_000)]
+    line = exabgp.announce(*prefixes)
+    assert len(line) > 400_000
+    table.hear(exabgp.state("up"), line)
+    assert table.prefixes() == set(prefixes)
+    assert table.sessions.counts["malformed_lines"] == 0
 
 
 def test_malformed_line_costs_itself_alone(table: Table, exabgp: Exabgp) -> None:

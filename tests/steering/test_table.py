@@ -168,7 +168,7 @@ class Both:
     def changes(self, after: int) -> dict[str, Any]:
         heading = self.heading()
         snapshot = [
-            (each.family, each.length, [each.bits], [self.table.entry(*each)])
+            (each.family, each.length, {each.bits: self.table.entry(*each)})
             for each in self.log.since("s", after).prefixes
         ]
         pieces = render_changes(heading, after, self.sections(), snapshot)

@@ -104,13 +104,14 @@ class BirdSession:
     address: str = field(default_factory=loopback)
     how: str = "multihop; passive yes;"
     ipv4: str = ""
+    port: int = PORT
     peer_port: str = ""  # "port 1790": then BIRD connects
 
     def render(self, name: str) -> str:
         return _BIRD_SESSION.format(
             name=name,
             address=self.address,
-            port=PORT,
+            port=self.port,
             peer_as=Bird.peer_as,
             peer=self.peer,
             peer_port=self.peer_port,

@@ -21,12 +21,14 @@ from ocaserve.control.routing import Call, Route, add_routes, run_in_background
 from ocaserve.control.schemas import Ip, IpOrPrefix
 from ocaserve.control.state import STATE, ControlState
 from ocaserve.steering.changes import GoneError
-from ocaserve.steering.explain import explain_route, list_routes, look_up
+from ocaserve.steering.explain import explain_route, list_routes, look_up, match_values
 from ocaserve.steering.exports import render_coverage_zones, render_csv
 from ocaserve.steering.feed import open_feed
+from ocaserve.steering.lookup import Match
 from ocaserve.steering.report import Heading
 from ocaserve.steering.report_schema import REPORT_SCHEMA
 from ocaserve.steering.reporter import Reporter, compress_pieces
+from ocaserve.steering.rib import paths_of
 from ocaserve.steering.service import RouteService
 from ocaserve.steering.watching import RouteHealth, RouteMetrics
 
@@ -67,6 +69,12 @@ class RoutesQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     filtered: bool = False
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
+
+
+class RecentQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How many prefixes at the most."""
+
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 50
 
 
 class LookupQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -183,6 +191,21 @@ async def show_peers(call: Call) -> dict[str, Any]:
     service = _service(call)
     service.commit()
     return {"peers": service.values["peers"], "totals": service.values["totals"]}
+
+
+async def show_recent(call: Call) -> dict[str, Any]:
+    """What changed last, newest first: since when a prefix is as it is; gone without routes."""
+    service = _service(call)
+    service.commit()
+    changed = [
+        {
+            **match_values(Match(each.prefix, paths_of(service.table.entry(*each.prefix)))),
+            "serial": each.serial,
+            "at": round(each.at, 3),
+        }
+        for each in service.log.recent(call.query.limit)
+    ]
+    return {"session": service.log.session, "serial": service.log.serial, "changes": changed}
 
 
 async def show_lookup(call: Call) -> dict[str, Any]:
@@ -349,6 +372,14 @@ ROUTES = (
     Route("GET", "/v1/routes/peers", show_peers, "Sessions and their families", dict[str, Any]),
     Route(
         "GET",
+        "/v1/routes/recent",
+        show_recent,
+        "Prefixes whose routes changed last, as they are now",
+        dict[str, Any],
+        query=RecentQuery,
+    ),
+    Route(
+        "GET",
         "/v1/routes/lookup",
         show_lookup,
         "Longest match of an address or prefix, what covers it, what lies inside",
@@ -408,6 +439,7 @@ async def _hear_feeder(app: web.Application) -> AsyncIterator[None]:
     service, state = app[SERVICE], app[STATE]
     feed = await open_feed(service, state.folder, state.settings.bgp, service.lose)
     service.ask_refresh = feed.refresh
+    service.is_fed = lambda: feed.is_connected
     yield
     await feed.stop()
 
