@@ -222,7 +222,7 @@ class TlsTransfer(Transfer):
         """Have a thread read the next batch."""
         self._hold()
         self._begin_job()
-        work = partial(_read, file.descriptor, count, self._position, self._ahead(count))
+        work = partial(_read, file.descriptor, count, self._position, self._ahead(file, count))
         file.store.reads.submit(work, partial(self._cold_done, count))
 
     def _cold_done(self, count: int, outcome: object) -> None:

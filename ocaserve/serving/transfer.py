@@ -437,7 +437,7 @@ class Transfer:
         self._begin_job()
         work = partial(
             _read_and_send, self._services.sender, self._sock, self._head, file.descriptor,
-            self._position, count, self._ahead(count),
+            self._position, count, self._ahead(file, count),
         )  # fmt: skip
         file.store.reads.submit(work, partial(self._cold_done, count))
 
@@ -449,8 +449,10 @@ class Transfer:
             self._cold_from = self._position
         self._services.counts[_COLD_READS] += 1
 
-    def _ahead(self, count: int) -> int:
+    def _ahead(self, file: OpenFile, count: int) -> int:
         """How many bytes the disk should be asked for when `count` are waited for."""
+        if file.store.reads_ahead:
+            return 0
         return min(count + _AHEAD_BYTES, self._stop - self._position)
 
     def _cold_done(self, count: int, outcome: object) -> None:
