@@ -21,7 +21,7 @@ import os
 import socket
 from contextlib import suppress
 from functools import partial
-from time import monotonic, sleep
+from time import monotonic
 from typing import Protocol
 
 from ocaserve.protocol.messages import ByteRange, ResponsePlan
@@ -36,12 +36,7 @@ from ocaserve.serving.services import Services
 
 _log = logging.getLogger(__name__)
 
-_AHEAD_BYTES = (
-    2 * 1024 * 1024
-)  # asked of the disk beyond a cold step, so that the next one is there
-
-_AHEAD_PIECE_BYTES = 256 * 1024
-_LET_IN_S = 50e-6
+_AHEAD_BYTES = 2 * 1024 * 1024  # asked of the disk beyond a cold step, for the next one
 
 _LOOKS_PER_STALL = 4  # so that a stall is noticed at most a quarter of stall_s late
 
@@ -538,13 +533,6 @@ def _read_and_send(
 
 
 def read_ahead(file: int, position: int, count: int) -> None:
-    """Ask the disk for these bytes; runs in a thread.
-
-    The call does not wait, but it takes a third of a millisecond of the processor for each MiB, and
-    the scheduler would let the event loop wait for that long. So it is made in pieces, and the
-    event loop is let in between. (Python's sched_yield would keep the interpreter's lock.)
-    """
-    for start in range(position, position + count, _AHEAD_PIECE_BYTES):
-        piece = min(_AHEAD_PIECE_BYTES, position + count - start)
-        os.posix_fadvise(file, start, piece, os.POSIX_FADV_WILLNEED)
-        sleep(_LET_IN_S)
+    """Ask the disk for these bytes, if any. It takes a third of a millisecond for each MiB."""
+    if count:
+        os.posix_fadvise(file, position, count, os.POSIX_FADV_WILLNEED)
