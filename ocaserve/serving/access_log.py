@@ -14,6 +14,7 @@ import re
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from ocaserve.protocol.messages import Fields, Request
 from ocaserve.serving.pool import IoPool
@@ -99,6 +100,21 @@ def format_json(
 
 
 Formatter = Callable[[bytes, bytes, Request | None, bytes, int, int, float, str], bytes]
+
+_TOKEN = re.compile(rb"([?&]t=)[^& ]*")
+
+
+def without_tokens(format_entry: Formatter) -> Formatter:
+    """The same with "-" for the token of a signed URL, which is good for whoever reads it."""
+
+    def format_hidden(
+        when: bytes, address: bytes, request: Request | None, received: bytes, *rest: Any
+    ) -> bytes:
+        if request is not None:
+            request = request._replace(target=_TOKEN.sub(rb"\1-", request.target))
+        return format_entry(when, address, request, _TOKEN.sub(rb"\1-", received), *rest)
+
+    return format_hidden
 
 
 class AccessLog:

@@ -13,7 +13,13 @@ from ocaserve.protocol.admission import Admission
 from ocaserve.protocol.dates import format_http_date
 from ocaserve.protocol.head import HeadParser
 from ocaserve.protocol.planning import ResponsePolicy
-from ocaserve.serving.access_log import AccessLog, Formatter, format_combined, format_json
+from ocaserve.serving.access_log import (
+    AccessLog,
+    Formatter,
+    format_combined,
+    format_json,
+    without_tokens,
+)
 from ocaserve.serving.catalogue import TICK_S, Catalogue, OpenFile
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.deadlines import DeadlineWheel
@@ -109,6 +115,7 @@ class Services:
         self.idle_deadline = now + TICK_S + self.limits.idle_s
 
 
-def entry_formatter(log_format: str) -> Formatter:
+def entry_formatter(log_format: str, *, hides_tokens: bool) -> Formatter:
     """The function that writes a line of the access log in this format."""
-    return format_json if log_format == "json" else format_combined
+    format_entry = format_json if log_format == "json" else format_combined
+    return without_tokens(format_entry) if hides_tokens else format_entry

@@ -178,7 +178,9 @@ class Worker:
             counts=slot.values,
             tallies=_make_tallies(settings.ledger),
             log=log,
-            format_entry=entry_formatter(serve.access_log_format),
+            format_entry=entry_formatter(
+                serve.access_log_format, hides_tokens=settings.signing.required
+            ),
             step_bytes=serve.step_bytes,
             cold_pages=serve.cold_pages,
             boundary=secrets.token_hex(16).encode(),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ocaserve.protocol.messages import Fields, Request
-from ocaserve.serving.access_log import AccessLog, format_combined, format_json
+from ocaserve.serving.access_log import AccessLog, format_combined, format_json, without_tokens
 
 WHEN = b"24/Nov/2026:10:00:00 +0000"
 FIELDS = Fields(host=b"oca", referer=b"http://page/", user_agent=b"player/1")
@@ -26,6 +26,24 @@ def test_combined_line() -> None:
         b'192.0.2.1 - - [24/Nov/2026:10:00:00 +0000] "GET /a.mp4 HTTP/1.1" 206 10 '
         b'"http://page/" "player/1"\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("target", "logged"),
+    [
+        pytest.param(b"/a?v=1&e=2&t=secret", b"/a?v=1&e=2&t=-", id="last"),
+        pytest.param(b"/a?t=secret&v=1", b"/a?t=-&v=1", id="first"),
+        pytest.param(b"/a?t=secret&t=secret", b"/a?t=-&t=-", id="two"),
+        pytest.param(b"/t=1?at=1", b"/t=1?at=1", id="none"),
+    ],
+)
+def test_tokens_are_hidden(target: bytes, logged: bytes) -> None:
+    write = without_tokens(format_combined)
+    request = REQUEST._replace(target=target)
+    line = write(WHEN, b"192.0.2.1", request, b"", 206, 10, 0.5, "")
+    assert b'"GET %b HTTP/1.1"' % logged in line
+    line = write(WHEN, b"192.0.2.1", None, b"GET %b X" % target, 400, 10, 0.5, "")
+    assert b'"GET %b X"' % logged in line
 
 
 def test_absent_fields_are_dashes() -> None:
