@@ -56,22 +56,25 @@ class Idle(Protocol):
 
 
 Answer = Callable[[Idle, bytes], bool]
+Settle = Callable[[], None]
 
 
-def make_answer(services: Services) -> Answer:  # noqa: C901 - see above: one function
-    """`answer` for the connections of a worker.
+def make_answer(services: Services) -> tuple[Answer, Settle]:  # noqa: C901 - see above: one function
+    """`answer` for the connections of a worker, and `settle`.
 
     `answer(connection, data)`: `data` is what was received. Returns whether it was a plain request,
-    which then has been dealt with.
+    which then has been dealt with. `settle()` counts and logs what `answer` has sent since. It does
+    so for a batch of events together, while its code is in the caches of the processor.
     """
     recall, find_file, send = services.parser.recall, services.catalogue.get, services.sender.send
     catalogue, clock, counts, wheel = (
         services.catalogue, services.clock, services.counts, services.wheel,
     )  # fmt: skip
     log, format_entry, step_bytes = services.log, services.format_entry, services.step_bytes
+    sent: list[tuple[bytes, Tally, int, Request, int, int, float]] = []
     most_requests = services.limits.requests_per_connection - 1  # the last one is no plain one
 
-    def answer(connection: Idle, data: bytes) -> bool:  # noqa: C901
+    def answer(connection: Idle, data: bytes) -> bool:
         began = monotonic()
         recalled = recall(data)
         if (
@@ -103,30 +106,21 @@ def make_answer(services: Services) -> Answer:  # noqa: C901 - see above: one fu
         except (OSError, NotResident):
             return False
         request = tuple.__new__(Request, (b"GET", target, 1, fields, value))
-        counts[_REQUESTS] += 1
         connection.requests += 1
         if taken != len(head) + count:
+            counts[_REQUESTS] += 1
             plan = ResponsePlan(status, head, (ByteRange(start, stop),), count, True)
             connection.take_over(request, plan, file, taken, began)
             return True
         connection.state = _BETWEEN
-        counts[_SUCCESSES] += 1
-        counts[_HOT] += count
-        counts[file.store.bytes_place] += count
-        counts[_SIZE + count.bit_length()] += 1
-        connection.tally.sent += count
+        sent.append(
+            (
+                connection.address, connection.tally, file.store.bytes_place, request, status,
+                count, monotonic() - began,
+            )
+        )  # fmt: skip
         if count >= WINDOW_BYTES:
             file.residency.confirm(start, stop, catalogue.tick)
-        elapsed = monotonic() - began
-        micros = int(elapsed * 1e6)
-        counts[_AT_ONCE + micros.bit_length()] += 1
-        counts[_AT_ONCE_SUM] += micros
-        if log is not None:
-            log.write(
-                format_entry(
-                    clock.log_time, connection.address, request, b"", status, count, elapsed, ""
-                )
-            )
         deadline = services.idle_deadline
         if connection.deadline is not deadline:
             connection.deadline = deadline
@@ -134,4 +128,26 @@ def make_answer(services: Services) -> Answer:  # noqa: C901 - see above: one fu
                 wheel.watch(connection)
         return True
 
-    return answer
+    def settle() -> None:
+        if not sent:
+            return
+        body_bytes = all_micros = 0
+        for address, tally, store_place, request, status, count, elapsed in sent:
+            body_bytes += count
+            tally.sent += count
+            counts[store_place] += count
+            counts[_SIZE + count.bit_length()] += 1
+            micros = int(elapsed * 1e6)
+            all_micros += micros
+            counts[_AT_ONCE + micros.bit_length()] += 1
+            if log is not None:
+                log.write(
+                    format_entry(clock.log_time, address, request, b"", status, count, elapsed, "")
+                )
+        counts[_REQUESTS] += len(sent)
+        counts[_SUCCESSES] += len(sent)
+        counts[_HOT] += body_bytes
+        counts[_AT_ONCE_SUM] += all_micros
+        sent.clear()
+
+    return answer, settle

@@ -48,6 +48,13 @@ class Readiness(Protocol):
     def change(self, descriptor: int, watched: Watched, before: int, after: int) -> None:
         """Be interested in `after` instead of `before`; 0 is nothing at all."""
 
+    def call_after_batches(self, function: Callable[[], None]) -> None:
+        """Call it soon after something was ready."""
+
+
+def _do_nothing() -> None:
+    pass
+
 
 class EpollReadiness:
     """All connections in one epoll instance (epoll(7))."""
@@ -58,6 +65,7 @@ class EpollReadiness:
         # By descriptor. A list, because of thousands of connections each entry of a dictionary is
         # in memory that the processor has to wait for.
         self._watched: list[Watched | None] = []
+        self._after_batch: Callable[[], None] = _do_nothing
 
     def fileno(self) -> int:
         """Readable when a connection is ready."""
@@ -79,14 +87,20 @@ class EpollReadiness:
             self._watched[descriptor] = None
             self._epoll.unregister(descriptor)
 
+    def call_after_batches(self, function: Callable[[], None]) -> None:
+        self._after_batch = function
+
     def serve(self, timeout_s: float = 0) -> bool:
         """Wait for a batch of events and handle it. Whether there was any."""
         all_watched = self._watched
         ready = self._epoll.poll(timeout_s, _BATCH)
-        for descriptor, events in ready:
-            watched = all_watched[descriptor]
-            if watched is not None:  # otherwise an earlier one of this batch has ended it
-                watched.on_ready(events)
+        try:
+            for descriptor, events in ready:
+                watched = all_watched[descriptor]
+                if watched is not None:  # otherwise an earlier one of this batch has ended it
+                    watched.on_ready(events)
+        finally:
+            self._after_batch()
         return bool(ready)
 
 
@@ -168,21 +182,31 @@ class ServingLoop(asyncio.SelectorEventLoop):
 
 
 class LoopReadiness:
-    """Each connection registered with the event loop."""
+    """Each connection registered with the event loop; a batch is one event."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
+        self._after_batch: Callable[[], None] = _do_nothing
+
+    def call_after_batches(self, function: Callable[[], None]) -> None:
+        self._after_batch = function
+
+    def _serve(self, watched: Watched, events: int) -> None:
+        try:
+            watched.on_ready(events)
+        finally:
+            self._after_batch()
 
     def change(self, descriptor: int, watched: Watched, before: int, after: int) -> None:
         changed = before ^ after
         if changed & READ:
             if after & READ:
-                self._loop.add_reader(descriptor, watched.on_ready, READ)
+                self._loop.add_reader(descriptor, self._serve, watched, READ)
             else:
                 self._loop.remove_reader(descriptor)
         if changed & WRITE:
             if after & WRITE:
-                self._loop.add_writer(descriptor, watched.on_ready, WRITE)
+                self._loop.add_writer(descriptor, self._serve, watched, WRITE)
             else:
                 self._loop.remove_writer(descriptor)
 

@@ -108,7 +108,8 @@ class Services:
 
     def __post_init__(self) -> None:
         self.update_deadline(time.monotonic())
-        self.answer = make_answer(self)
+        self.answer, settle = make_answer(self)
+        self.readiness.call_after_batches(settle)
 
     def update_deadline(self, now: float) -> None:
         """Called with each tick of the worker."""
