@@ -313,6 +313,7 @@ def test_status_that_is_watched(daemon: Daemon) -> None:
         [sys.executable, "-m", "ocaserve", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "FORCE_COLOR": "1", "COLUMNS": "100"},
+        preexec_fn=hear_ctrl_c,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stderr is not None
@@ -323,6 +324,11 @@ def test_status_that_is_watched(daemon: Daemon) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
         assert process.stderr.read() == ""
+
+
+def hear_ctrl_c() -> None:
+    """A shell has what it starts in the background ignore it, and so do their children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def read_until(stream: IO[str], word: str) -> None:

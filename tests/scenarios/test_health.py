@@ -237,7 +237,8 @@ def test_router_that_goes(serve: Serve, store: Path, tmp_path: Path) -> None:
         f'local_address = "{router.peer}"\nport = {PORT}\n'
     )
     with watched(serve, tmp_path, store, health=bgp) as seen:
-        assert "never up" in seen.await_level("routes", "error")
+        down = f"{router.address} is down"
+        eventually(lambda: down in seen.await_level("routes", "error"), "it is not up")
         with router.running():
             eventually(lambda: seen.finding("routes")[0] == "ok", "it is up", timeout_s=60)
         seen.await_level("routes", "error")
