@@ -52,7 +52,7 @@ _FORGET_AFTER_TICKS = (8, 16, 24, 48, 96)
 """When pages go after a response has ended: until the kernel gets round to freeing what the socket
 held, which a busy machine may put off for long, the advice does nothing."""
 
-_ENOUGH_AHEAD_KIB = 1024  # a step of a cold response; see also docs/tuning.md
+ENOUGH_AHEAD_BYTES = 1024 * 1024  # a step of a cold response; see also docs/tuning.md
 
 _ABSENT = frozenset(
     {
@@ -587,6 +587,6 @@ def reads_ahead(folder: int) -> bool:
     setting = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
     try:
         with open(setting) as file:
-            return int(file.read()) >= _ENOUGH_AHEAD_KIB
+            return int(file.read()) * 1024 >= ENOUGH_AHEAD_BYTES
     except OSError:  # FreeBSD, or a file system of several disks
         return False

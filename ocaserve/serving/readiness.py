@@ -9,7 +9,7 @@ There are two ways to have it and an event loop in one thread:
 
 * `ServingLoop` is asyncio's loop, and waits in our epoll instance: what the loop itself watches is
   one descriptor of it. Connections are served while nothing else is due, without a turn of the loop
-  for each batch (measured: a tenth of the CPU at 64 KiB).
+  for each batch.
 * Any other loop watches our instance as a single descriptor. A batch costs a turn of the loop and
   two system calls.
 

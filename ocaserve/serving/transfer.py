@@ -25,7 +25,7 @@ from time import monotonic
 from typing import Protocol
 
 from ocaserve.protocol.messages import ByteRange, ResponsePlan
-from ocaserve.serving.catalogue import OpenFile
+from ocaserve.serving.catalogue import ENOUGH_AHEAD_BYTES, OpenFile
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import HISTOGRAM_PLACES, Count
 from ocaserve.serving.histograms import Histogram, observe
@@ -346,9 +346,9 @@ class Transfer:
     def on_writable(self) -> None:
         """The socket takes bytes again.
 
-        A step in the middle of a long resident range is made here, as `_step` would make it but for
-        half the time (measured at 8 MiB: 3 % of the CPU time); `_step` makes all others, and meets
-        again what goes wrong here.
+        A step in the middle of a long resident range is made here, as `_step` would make it but in
+        less time (measured in a loop, without the kernel: 20 instead of 26 us for 8 MiB); `_step`
+        makes all others, and meets again what goes wrong here.
         """
         if not self._held or self._job:
             return
@@ -446,9 +446,10 @@ class Transfer:
 
     def _ahead(self, file: OpenFile, count: int) -> int:
         """How many bytes the disk should be asked for when `count` are waited for."""
-        if file.store.reads_ahead:
-            return 0
-        return min(count + _AHEAD_BYTES, self._stop - self._position)
+        left = self._stop - self._position
+        if file.store.reads_ahead and left >= ENOUGH_AHEAD_BYTES:
+            return 0  # but of a short range the kernel, not advised, would read far beyond the end
+        return min(count + _AHEAD_BYTES, left)
 
     def _cold_done(self, count: int, outcome: object) -> None:
         """The thread is back: `outcome` is the number of bytes the socket took, or an error."""
