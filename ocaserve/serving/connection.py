@@ -46,7 +46,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UPLOADS = b"/speedtest/range/"  # targets that POST may be for begin so
 _LOGGED_LINE_BYTES = 256  # of what was received, when no request could be made of it
 
-_BETWEEN, _READING_HEAD = State.BETWEEN, State.READING_HEAD  # looked up once: see `express`
+_BETWEEN = State.BETWEEN  # looked up once: see `express`
 _REQUESTS = int(Count.REQUESTS)
 _COPIED = int(Count.BYTES_COPIED)
 _RESPONSES = (
@@ -126,9 +126,7 @@ class Connection:
             return
         if not data:
             self._on_eof()
-        elif (
-            self.state is not State.BETWEEN or self._buffer or not self._services.answer(self, data)
-        ):
+        elif self.state is not _BETWEEN or self._buffer or not self._services.answer(self, data):
             self._on_received(data)
 
     def take_over(
