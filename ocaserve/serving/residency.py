@@ -15,6 +15,9 @@ does not drop pages of a file that is being sent, short of an emergency, and ask
 cost a quarter of the time of sending (measured: 20 us for 1 MiB, which takes 60 to 90 to send). In
 a window with holes it is ranges that are asked about and remembered, for as long: the index of a
 film is asked for more often than the film. Time is counted in ticks of the catalogue's timer.
+
+A window that mincore has once found whole is counted from then on (4 to 5 us for 1 MiB): only pages
+that went and are being read again at this very moment could be counted and not be there.
 """
 
 from __future__ import annotations
@@ -51,6 +54,15 @@ _VECTOR_ADDRESS = ctypes.addressof((ctypes.c_char * len(_VECTOR)).from_buffer(_V
 _MAP_FAILED = ctypes.c_void_p(-1).value
 _PROT_NONE = 0
 
+# cachestat(2), since Linux 6.5; neither the C library nor Python has a name for it yet.
+_CACHESTAT = 451  # on every architecture that this runs on
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = [ctypes.c_long, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint]
+_RANGE = array("Q", [0, 0])  # struct cachestat_range: offset and length in bytes
+_COUNTS = array("Q", [0] * 5)  # struct cachestat: pages in the cache, dirty, and others
+_RANGE_ADDRESS, _COUNTS_ADDRESS = _RANGE.buffer_info()[0], _COUNTS.buffer_info()[0]
+
 
 def tells_truth(file: int, status: os.stat_result) -> bool:
     """Whether mincore answers honestly for this file and this process (mincore(2), Linux 5.2)."""
@@ -63,9 +75,10 @@ def tells_truth(file: int, status: os.stat_result) -> bool:
 class Residency:
     """What is known about the pages of one open file. Raises OSError when it cannot be mapped."""
 
-    __slots__ = ("_address", "_holes", "_ranges", "_size", "_verified")
+    __slots__ = ("_address", "_file", "_holes", "_ranges", "_size", "_verified")
 
     def __init__(self, file: int, size: int) -> None:
+        self._file = file
         self._size = size
         # By window: the tick when it was last seen to be whole, and to have a hole.
         self._verified = array("I", bytes(4 * ((size >> WINDOW_BITS) + 1)))
@@ -113,7 +126,9 @@ class Residency:
         last = min(last, window + _MOST_WINDOWS - 1)
         first_page = window << WINDOW_BITS - _PAGE_BITS
         pages = (min((last + 1) << WINDOW_BITS, self._size) - 1 >> _PAGE_BITS) + 1 - first_page
-        if self._ask_pages(first_page, pages):
+        was_whole = all(self._verified[window : last + 1])
+        is_whole = was_whole and self._are_cached(first_page, pages)
+        if is_whole or self._ask_pages(first_page, pages):
             for whole in range(window, last + 1):
                 self._verified[whole] = tick
             return True
@@ -134,6 +149,12 @@ class Residency:
             self._ranges.clear()
         self._ranges[start, stop] = tick
         return True
+
+    def _are_cached(self, first: int, count: int) -> bool:
+        """Whether so many pages are in the cache, whole or still being read. False: unknown."""
+        _RANGE[0], _RANGE[1] = first << _PAGE_BITS, count << _PAGE_BITS
+        failed = _syscall(_CACHESTAT, self._file, _RANGE_ADDRESS, _COUNTS_ADDRESS, 0)
+        return not failed and _COUNTS[0] == count
 
     def _ask_pages(self, first: int, count: int) -> bool:
         """Whether these pages are all there; `_VECTOR` says which."""

@@ -74,6 +74,35 @@ def test_answer_is_kept_for_a_while_and_no_longer(residency: Residency, file: in
     assert not residency.is_resident(0, WINDOW, NOW + FRESH_TICKS)
 
 
+@pytest.mark.parametrize("counts", [True, False])
+def test_window_once_whole_is_counted_where_the_kernel_counts(
+    residency: Residency, file: int, monkeypatch: pytest.MonkeyPatch, counts: bool
+) -> None:
+    asked: list[int] = []
+    if not counts:  # an old kernel, or a filter of system calls, says no
+        monkeypatch.setattr("ocaserve.serving.residency._syscall", lambda *_: -1)
+    ask_pages = Residency._ask_pages
+
+    def ask(self: Residency, first: int, count: int) -> bool:
+        asked.append(first)
+        return ask_pages(self, first, count)
+
+    monkeypatch.setattr(Residency, "_ask_pages", ask)
+    assert residency.is_resident(0, SIZE, NOW)
+    assert asked == [0]
+    assert residency.is_resident(0, SIZE, NOW + FRESH_TICKS)
+    assert len(asked) == (1 if counts and _counts_pages(file) else 2)
+    evict(file)
+    os.pread(file, SIZE - 2 * WINDOW, 2 * WINDOW)
+    assert not residency.is_resident(0, SIZE, NOW + 2 * FRESH_TICKS)
+    assert residency.is_resident(2 * WINDOW, SIZE, NOW + 2 * FRESH_TICKS)
+
+
+def _counts_pages(file: int) -> bool:
+    """Whether this kernel has cachestat(2), and lets us call it."""
+    return Residency(file, SIZE)._are_cached(0, 1)
+
+
 def test_forgotten_pages_are_asked_about_again(residency: Residency, file: int) -> None:
     assert residency.is_resident(0, SIZE, NOW)
     evict(file)
