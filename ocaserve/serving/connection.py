@@ -99,7 +99,8 @@ class Connection:
     def _set_interest(self, interest: int) -> None:
         if interest != self._interest:
             before, self._interest = self._interest, interest
-            self._services.readiness.change(self._fileno, self, before, interest)
+            watched = self._transfer if interest & WRITE else self
+            self._services.readiness.change(self._fileno, watched, before, interest)
 
     def want_write(self, *, wanted: bool) -> None:
         """The transfer waits for the socket, or no longer does."""
@@ -463,7 +464,7 @@ class Connection:
         """Add to the tally what a response under way has sent; the rest follows at its end."""
         if self.state is State.SENDING:
             transfer = self._transfer
-            sent = min(transfer.sent_body_bytes, transfer.plan.length)
+            sent = min(transfer.count_sent(), transfer.plan.length)
             if sent > self._tallied:
                 self.tally.sent += sent - self._tallied
                 self._tallied = sent
@@ -516,7 +517,7 @@ class Connection:
         if self.state is State.SENDING:
             transfer = self._transfer
             self._note = self._note or reason.label
-            self._account(transfer.plan.status, transfer.sent_body_bytes)
+            self._account(transfer.plan.status, transfer.count_sent())
         self.state = State.CLOSED
         self._set_interest(0)
         services.wheel.forget(self)

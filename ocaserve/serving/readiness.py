@@ -46,7 +46,10 @@ class Readiness(Protocol):
     """Tells each that waits when its descriptor is ready."""
 
     def change(self, descriptor: int, watched: Watched, before: int, after: int) -> None:
-        """Be interested in `after` instead of `before`; 0 is nothing at all."""
+        """Be interested in `after` instead of `before`; 0 is nothing at all.
+
+        A change may bring another that waits for the same descriptor.
+        """
 
     def call_after_batches(self, function: Callable[[], None]) -> None:
         """Call it soon after something was ready."""
@@ -82,6 +85,7 @@ class EpollReadiness:
             self._watched[descriptor] = watched
             self._epoll.register(descriptor, after)
         elif after:
+            self._watched[descriptor] = watched
             self._epoll.modify(descriptor, after)
         else:
             self._watched[descriptor] = None

@@ -55,6 +55,9 @@ class Sender(Protocol):
     def send(self, sock: socket.socket, head: bytes, file: int, offset: int, count: int) -> int:
         """Send on the event loop. Raises BlockingIOError, NotResident, or OSError."""
 
+    def send_bytes(self, sock: int, file: int, offset: int, count: int, /) -> int:
+        """The same without a head, between two descriptors."""
+
     def cork(self, sock: socket.socket, *, corked: bool) -> None:
         """Send whole segments only, until uncorked. Raises OSError."""
 
@@ -72,6 +75,7 @@ class LinuxSender:
     """`send(MSG_MORE)` and `sendfile(2)`."""
 
     asks_residency = True
+    send_bytes = staticmethod(os.sendfile)
 
     def __init__(self) -> None:
         self._nowhere = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
@@ -113,12 +117,17 @@ class FreeBsdSender:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOPUSH, corked)
 
     def send(self, sock: socket.socket, head: bytes, file: int, offset: int, count: int) -> int:
-        headers = [head] if head else None
+        return self._send(sock.fileno(), file, offset, count, [head] if head else None)
+
+    def send_bytes(self, sock: int, file: int, offset: int, count: int, /) -> int:
+        return self._send(sock, file, offset, count, None)
+
+    def _send(
+        self, sock: int, file: int, offset: int, count: int, headers: list[bytes] | None
+    ) -> int:
         try:
             return int(
-                self._sendfile(
-                    sock.fileno(), file, offset, count, headers=headers, flags=self._flags
-                )
+                self._sendfile(sock, file, offset, count, headers=headers, flags=self._flags)
             )
         except OSError as error:
             if error.errno == errno.EBUSY:

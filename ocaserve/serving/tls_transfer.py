@@ -58,8 +58,7 @@ class TlsTransfer(Transfer):
         """Bytes that wait for the socket."""
         return len(self._ciphertext)
 
-    @property
-    def sent_body_bytes(self) -> int:
+    def count_sent(self) -> int:
         """Bytes of body that the socket took so far, less some for the records around them."""
         return max(0, self._body - len(self._ciphertext))
 
@@ -113,10 +112,6 @@ class TlsTransfer(Transfer):
             return None
         return _plaintext_view[: start + count] if read == count else None
 
-    def on_writable(self) -> None:
-        if self._held and not self._job:
-            self._step()
-
     def _step(self) -> None:
         """Send once: what is left of the last batch, or the next."""
         if self._ciphertext:
@@ -137,7 +132,9 @@ class TlsTransfer(Transfer):
         count = min(left, BATCH_BYTES)
         if self._held and count == left and not self._is_verified(file):
             return
-        if self._is_resident(file, count):
+        residency, tick = file.residency, self._services.catalogue.tick
+        position = self._position
+        if residency is not None and residency.is_resident(position, position + count, tick):
             self._send_resident(file, start, count)
         else:
             self._step_cold(file, count)

@@ -30,6 +30,7 @@ from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import HISTOGRAM_PLACES, Count
 from ocaserve.serving.histograms import Histogram, observe
 from ocaserve.serving.pool import JobError
+from ocaserve.serving.readiness import WRITE
 from ocaserve.serving.residency import WINDOW_BITS
 from ocaserve.serving.sending import BOUNDARY_BYTES, NotResident, Sender, queued_bytes, whole_step
 from ocaserve.serving.services import Services
@@ -37,6 +38,9 @@ from ocaserve.serving.services import Services
 _log = logging.getLogger(__name__)
 
 _AHEAD_BYTES = 2 * 1024 * 1024  # asked of the disk beyond a cold step, for the next one
+_COLD_STEP_BYTES = 1024 * 1024  # that a thread sends before the event loop hears of it
+_SURE_BYTES = 8 * 1024 * 1024  # of a long range that are asked about together
+_SURE_TICKS = 8  # two seconds for which the answer holds: the pages are in use
 
 _LOOKS_PER_STALL = 4  # so that a stall is noticed at most a quarter of stall_s late
 
@@ -65,7 +69,10 @@ class Owner(Protocol):
     """What a transfer tells its connection."""
 
     def want_write(self, *, wanted: bool) -> None:
-        """Call `on_writable` when the socket takes bytes again, or no longer."""
+        """Call `on_ready` when the socket takes bytes again, or no longer."""
+
+    def on_ready(self, events: int) -> None:
+        """The socket is ready, and not just for writing."""
 
     def response_waits(self) -> None:
         """The response outlives this turn of the event loop: it needs a deadline."""
@@ -80,10 +87,11 @@ class Transfer:
     hot_place, cold_place = _HOT, _COLD  # where bytes are counted, by how they were sent
 
     __slots__ = (
-        "_abandoned", "_acked", "_cold_from", "_corked", "_file", "_head", "_held", "_job", "_mark",
-        "_mark_time", "_next", "_owner", "_position", "_progressed", "_services", "_sock", "_start",
-        "_stop", "_taken", "_tick", "_verified_to", "_writing", "first_byte", "from_file", "plan",
-        "spans_turns",
+        "_abandoned", "_acked", "_began", "_cold_from", "_corked", "_file", "_fileno", "_head",
+        "_held", "_job", "_mark", "_mark_time", "_next", "_owner", "_position",
+        "_progressed", "_services", "_sock", "_start", "_stop", "_sure_stop", "_sure_until",
+        "_taken", "_tick", "_uncounted", "_verified_to", "_writing", "first_byte", "from_file",
+        "plan", "spans_turns",
     )  # fmt: skip
 
     def __init__(self, services: Services, sock: socket.socket, owner: Owner) -> None:
@@ -111,6 +119,11 @@ class Transfer:
         self._held = False  # the response spans turns of the event loop
         self._abandoned = False
         self._verified_to = -1  # the stop of the range whose last step may be made
+        self._fileno = sock.fileno()
+        self._began = 0  # when the response did, in ticks of the catalogue
+        self._sure_stop = 0  # up to here steps are made without a question,
+        self._sure_until = 0  # until this tick
+        self._uncounted = 0  # bytes sent by such steps, not yet counted
         self._tick = 0  # when sending came to the present window, in the catalogue's time
         self._corked = False  # the kernel sends whole segments only
 
@@ -124,9 +137,9 @@ class Transfer:
         """Whether the client may have got a byte of this response."""
         return self._taken > 0
 
-    @property
-    def sent_body_bytes(self) -> int:
-        """Bytes of body that the socket took so far."""
+    def count_sent(self) -> int:
+        """Bring all counters up to date; how many bytes of body the socket took so far."""
+        self._count_steps()
         return max(0, self._taken - len(self.plan.head))
 
     def clear(self) -> None:
@@ -151,17 +164,20 @@ class Transfer:
         self.first_byte = 0.0
         self._acked = 0
         self._verified_to = -1
-        self._tick = self._services.catalogue.tick
+        self._began = self._tick = self._services.catalogue.tick
 
     def take_over(self, plan: ResponsePlan, file: OpenFile, taken: int) -> None:
         """Go on with a plan of one range, of which the socket took `taken` bytes, head included."""
         self._prepare(plan, file)
         self._load_segment()
         self._sent(taken, plan.length, is_cold=False)
+        if self._held:
+            self._look_ahead(file)
 
     def _load_segment(self) -> None:
         """Go on to the next range; bytes that stand before it join the head."""
         segments = self.plan.segments
+        self._sure_stop = 0
         while self._next < len(segments):
             segment = segments[self._next]
             self._next += 1
@@ -175,6 +191,7 @@ class Transfer:
 
     def _step(self) -> None:
         """Send once, from memory or through a thread."""
+        self._count_steps()
         services = self._services
         file, position = self._file, self._position
         count = self._stop - position
@@ -188,11 +205,10 @@ class Transfer:
             count = whole_step(position, services.step_bytes, count)
         if self._held and position + count == self._stop and not self._is_verified(file):
             return
-        sender, residency = services.sender, file.residency
-        if sender.asks_residency and (
-            residency is None
-            or not residency.is_resident(position, position + count, services.catalogue.tick)
-        ):
+        sender = services.sender
+        if not self._may_send(file, count):
+            if count > _COLD_STEP_BYTES:  # which then is not the last one
+                count, self._verified_to = _COLD_STEP_BYTES, -1
             self._step_cold(file, count)
             return
         try:
@@ -209,9 +225,10 @@ class Transfer:
     def _is_verified(self, file: OpenFile) -> bool:
         """Before the last step of a range: was the file overwritten since the response began?
 
-        False: the step is not to be made now, because the answer was yes or takes a thread.
+        False: the step is not to be made now, because the answer was yes or takes a thread. The
+        catalogue looks once a second, so that a response of less than a quarter is not looked at.
         """
-        if self._verified_to == self._stop:
+        if self._verified_to == self._stop or self._began == self._services.catalogue.tick:
             return True
         self._verified_to = self._stop
         if not file.store.is_local:
@@ -234,11 +251,32 @@ class Transfer:
         else:
             self._step()
 
-    def _is_resident(self, file: OpenFile, count: int) -> bool:
-        residency = file.residency
-        position = self._position
+    def _may_send(self, file: OpenFile, count: int) -> bool:
+        """Whether the next `count` bytes are in memory, or sending them will tell."""
+        if self._held and not self._head and self._look_ahead(file):
+            return True
+        return self._is_resident(file, self._position + count)
+
+    def _look_ahead(self, file: OpenFile) -> bool:
+        """Be sure of more than a step, if all of it is in memory."""
+        position, tick = self._position, self._services.catalogue.tick
+        stop, until = min(self._stop, position + _SURE_BYTES), tick + _SURE_TICKS
+        if not self._is_resident(file, stop):
+            return False
+        if stop == self._stop and self._verified_to != stop:
+            if tick == self._began:
+                until = tick + 1
+            else:  # the last step takes a look at the file first
+                stop -= 1
+        self._sure_stop, self._sure_until = stop, until
+        return True
+
+    def _is_resident(self, file: OpenFile, stop: int) -> bool:
+        services, residency = self._services, file.residency
+        if not services.sender.asks_residency:
+            return True
         return residency is not None and residency.is_resident(
-            position, position + count, self._services.catalogue.tick
+            self._position, stop, services.catalogue.tick
         )
 
     def _sent(self, taken: int, count: int, *, is_cold: bool) -> None:
@@ -263,8 +301,8 @@ class Transfer:
         position = self._position
         self._position = end = position + taken
         self.from_file += taken
-        if not is_cold and (position ^ end) >> WINDOW_BITS and self._file is not None:
-            self._confirm(self._file, position, end)
+        if not is_cold and (position ^ end) >> WINDOW_BITS:
+            self._confirm(position, end)
         if end == self._stop:
             self._go_on(full=False)
             return
@@ -343,52 +381,74 @@ class Transfer:
             self._writing = True
             self._owner.want_write(wanted=True)
 
-    def on_writable(self) -> None:
-        """The socket takes bytes again.
+    def on_ready(self, events: int) -> None:
+        """The socket takes bytes again: make a step.
 
-        A step in the middle of a long resident range is made here, as `_step` would make it but in
-        less time (measured in a loop, without the kernel: 20 instead of 26 us for 8 MiB); `_step`
-        makes all others, and meets again what goes wrong here.
+        Of a long range that is in memory a step is one call, and touches as little
+        memory as it can: after a call that has moved a MiB, none of it is in the processor's caches
+        (measured: 3 of 9 us). `_step` makes all others, and meets again what goes wrong here.
         """
-        if not self._held or self._job:
-            return
         services, file, position = self._services, self._file, self._position
-        count = services.step_bytes
-        count += -(position + count) % BOUNDARY_BYTES
+        end = position + services.step_bytes
+        end += -end % BOUNDARY_BYTES
+        if end > self._stop:
+            end = self._stop
         if (
-            position + count >= self._stop
-            or self._head
+            events != WRITE
+            or end > self._sure_stop
+            or services.catalogue.tick >= self._sure_until
             or file is None
-            or file.residency is None
             or file.changed
-            or not file.residency.is_resident(position, position + count, services.catalogue.tick)
         ):
-            self._step()
+            if events == WRITE:
+                self.on_writable()
+            else:
+                self._owner.on_ready(events)
             return
         try:
-            taken = services.sender.send(self._sock, b"", file.descriptor, position, count)
+            taken = services.sender.send_bytes(
+                self._fileno, file.descriptor, position, end - position
+            )
         except (OSError, NotResident):
             taken = 0
         if not taken:
             self._step()
             return
-        services.counts[self.hot_place] += taken
-        services.counts[file.store.bytes_place] += taken
-        self._position = end = position + taken
-        self._taken += taken
-        self.from_file += taken
-        if (position ^ end) >> WINDOW_BITS:
-            self._confirm(file, position, end)
+        self._uncounted += taken
+        self._position = position = position + taken
+        if position == self._stop:
+            self._count_steps()
+            self._go_on(full=False)
 
-    def _confirm(self, file: OpenFile, position: int, end: int) -> None:
+    def on_writable(self) -> None:
+        """The socket takes bytes again, or so it was said."""
+        if self._held and not self._job:
+            self._step()
+
+    def _count_steps(self) -> None:
+        """Count what `on_ready` has sent."""
+        sent, self._uncounted = self._uncounted, 0
+        if not sent:
+            return
+        self._taken += sent
+        self.from_file += sent
+        counts = self._services.counts
+        counts[self.hot_place] += sent
+        if self._file is not None:
+            counts[self._file.store.bytes_place] += sent
+        position = self._position - sent
+        if (position ^ self._position) >> WINDOW_BITS:
+            self._confirm(position, self._position)
+
+    def _confirm(self, position: int, end: int) -> None:
         """Sending has come from one window of the file to another: remember that it was resident.
 
         The time is that when it began, since the pages may have gone again while a slow client was
         taking the others.
         """
-        if file.residency is not None:
+        if self._file is not None and self._file.residency is not None:
             start = max(self._start, position >> WINDOW_BITS << WINDOW_BITS)
-            file.residency.confirm(start, end, self._tick)
+            self._file.residency.confirm(start, end, self._tick)
         self._tick = self._services.catalogue.tick
 
     def _stop_writing(self) -> None:
@@ -403,6 +463,7 @@ class Transfer:
         slow client takes in a minute, and then nothing is sent although all is well.
         """
         limits = self._services.limits
+        self._count_steps()
         acked = self._taken - queued_bytes(self._sock)
         if acked > self._acked:
             self._acked = acked

@@ -193,7 +193,7 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "bytes", 16_384, 16 << 20,
             "that one connection may send before the others have their turn",
         ),
-    ] = 1_048_576  # fmt: skip
+    ] = 2_097_152  # fmt: skip
     io_threads: Annotated[
         int, number("threads", 1, 256, "of a worker for each store, waiting for its disk")
     ] = 16
