@@ -61,6 +61,12 @@ class Sender(Protocol):
     def cork(self, sock: socket.socket, *, corked: bool) -> None:
         """Send whole segments only, until uncorked. Raises OSError."""
 
+    def grant_buffer(self, size: int) -> int:
+        """`size` if sockets may have send buffers of so many bytes, else 0."""
+
+    def raise_buffer(self, sock: socket.socket, size: int) -> None:
+        """Have the socket take `size` bytes or more that nobody acknowledged. Raises OSError."""
+
     def send_cold(
         self, sock: socket.socket, head: bytes, file: int, offset: int, count: int
     ) -> int:
@@ -82,6 +88,17 @@ class LinuxSender:
 
     def cork(self, sock: socket.socket, *, corked: bool) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_CORK, corked)
+
+    def grant_buffer(self, size: int) -> int:
+        with socket.socket() as trial:
+            self.raise_buffer(trial, size)
+            granted = trial.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        return size if granted >= size else 0
+
+    def raise_buffer(self, sock: socket.socket, size: int) -> None:
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < size:
+            # The kernel takes no more than net.core.wmem_max, and doubles it (socket(7)).
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size // 2)
 
     def send(self, sock: socket.socket, head: bytes, file: int, offset: int, count: int) -> int:
         if not head:
@@ -115,6 +132,12 @@ class FreeBsdSender:
 
     def cork(self, sock: socket.socket, *, corked: bool) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOPUSH, corked)
+
+    def grant_buffer(self, size: int) -> int:
+        return 0  # not measured there
+
+    def raise_buffer(self, sock: socket.socket, size: int) -> None:
+        raise NotImplementedError("none is granted")
 
     def send(self, sock: socket.socket, head: bytes, file: int, offset: int, count: int) -> int:
         return self._send(sock.fileno(), file, offset, count, [head] if head else None)

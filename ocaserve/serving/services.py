@@ -95,6 +95,7 @@ class Services:
     log: AccessLog | None
     format_entry: Formatter
     step_bytes: int
+    large_buffer_bytes: int  # of sockets of fast clients; 0: none gets one
     cold_pages: str
     boundary: bytes  # of multipart answers: random, so that no content can hold it
     on_close: Callable[[Client], None]

@@ -164,6 +164,7 @@ class Worker:
         log = None
         if serve.access_log != "off":
             log = AccessLog(serve.access_log, loop, self._log_failed)
+        sender = system_sender()
         self._services = Services(
             loop=loop,
             limits=limits,
@@ -171,7 +172,7 @@ class Worker:
             parser=HeadParser(limits.head_bytes, limits.header_count, limits.target_bytes),
             admission=Admission(has_speedtest=serve.speedtest, signing=policy_of(settings.signing)),
             catalogue=catalogue,
-            sender=system_sender(),
+            sender=sender,
             readiness=system_readiness(loop),
             wheel=DeadlineWheel(),
             clock=Clock(serve.access_log_format),
@@ -182,6 +183,7 @@ class Worker:
                 serve.access_log_format, hides_tokens=settings.signing.required
             ),
             step_bytes=serve.step_bytes,
+            large_buffer_bytes=sender.grant_buffer(serve.large_buffer_bytes),
             cold_pages=serve.cold_pages,
             boundary=secrets.token_hex(16).encode(),
             on_close=self._connection_closed,

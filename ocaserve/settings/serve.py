@@ -194,6 +194,14 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "that one connection may send before the others have their turn",
         ),
     ] = 2_097_152  # fmt: skip
+    large_buffer_bytes: Annotated[
+        int,
+        number(
+            "bytes", 0, 64 << 20,
+            "that the socket of a client may hold who takes as many within 50 ms, if the kernel "
+            "allows it (Linux: twice `net.core.wmem_max`); 0: what the kernel chooses, for all",
+        ),
+    ] = 8_388_608  # fmt: skip
     io_threads: Annotated[
         int, number("threads", 1, 256, "of a worker for each store, waiting for its disk")
     ] = 16

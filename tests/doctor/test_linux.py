@@ -84,6 +84,7 @@ FAULTS = [
     ("pacing", "", sysctl("net.core.default_qdisc", "pfifo_fast")),
     ("slow-start-after-idle", "", sysctl("net.ipv4.tcp_slow_start_after_idle", "1")),
     ("send-buffer", "", sysctl("net.ipv4.tcp_wmem", "4096\t16384\t262144")),
+    ("send-buffer-limit", "", sysctl("net.core.wmem_max", "212992")),
     ("not-sent-low-water", "", sysctl("net.ipv4.tcp_notsent_lowat", "16384")),
     ("tcp-memory", "", file("proc/net/sockstat", "TCP: inuse 3 orphan 0 tw 0 alloc 4 mem 1900\n")),
     ("path-mtu", "", sysctl("net.ipv4.tcp_mtu_probing", "0")),

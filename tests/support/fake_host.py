@@ -20,6 +20,7 @@ _SYSCTLS = {
     "net.ipv4.tcp_congestion_control": "bbr",
     "net.ipv4.tcp_slow_start_after_idle": "0",
     "net.ipv4.tcp_wmem": "4096\t16384\t4194304",
+    "net.core.wmem_max": "4194304",
     "net.ipv4.tcp_notsent_lowat": "4294967295",
     "net.ipv4.tcp_mem": "1000\t2000\t3000",
     "net.ipv4.tcp_mtu_probing": "1",

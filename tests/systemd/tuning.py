@@ -15,6 +15,7 @@ _CARD = "eth0"
 _SYSCTLS = {
     "congestion-control": "net.ipv4.tcp_congestion_control=reno",
     "slow-start-after-idle": "net.ipv4.tcp_slow_start_after_idle=1",
+    "send-buffer-limit": "net.core.wmem_max=212992",
     "path-mtu": "net.ipv4.tcp_mtu_probing=0",
     "accept-queue": "net.core.somaxconn=128",
     "swap": "vm.swappiness=60",
