@@ -452,9 +452,9 @@ class Transfer:
         cannot make the kernel hold more than 50 ms of what the network takes, as the others have
         buffers of the kernel's choice.
         """
-        size, acked = self._services.large_buffer_bytes, self._taken - queued_bytes(self._sock)
-        elapsed = monotonic() - self.first_byte
-        if acked >= size // 4 and acked * _LARGE_BUFFER_S >= size * elapsed:
+        size = self._services.large_buffer_bytes
+        least = size * max(0.25, (monotonic() - self.first_byte) / _LARGE_BUFFER_S)
+        if self._taken >= least and self._taken - queued_bytes(self._sock) >= least:
             self._is_large = True
             with suppress(OSError):  # the client may be gone, which the next send will find out
                 self._services.sender.raise_buffer(self._sock, size)
