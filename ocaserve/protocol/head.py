@@ -45,7 +45,7 @@ PlainRequest = tuple[bytes, Fields, bytes | None, int, int]
 """Target, fields, the value of Range, and what it asks for, `start` up to `stop`, as it stands: not
 clamped to the object, nor checked. A named tuple would take longer to make than the rest of it."""
 
-_SHORT = 46  # bytes of a Range value with two positions of at most 19 digits
+_SHORT = 39  # bytes of a range with two positions of at most 19 digits
 
 
 class _Line(NamedTuple):
@@ -77,7 +77,7 @@ class HeadParser:
         self._lines: dict[bytes, _Line] = {}
         self._blocks: dict[bytes, Fields] = {}
         self._plain_targets: dict[bytes, bytes] = {}  # of the lines above, by line
-        self._plain_blocks: dict[bytes, Fields] = {}  # of the blocks above
+        self._plain_rests: dict[bytes, Fields] = {}  # by all that follows a line: of the blocks
 
     def maybe_head_end(self, buffer: bytes) -> int | None:
         """Where the first head in `buffer` ends, behind its empty line; None: more is needed.
@@ -112,22 +112,24 @@ class HeadParser:
         or a body, for the whole object or for "bytes=A-B". None says nothing of `data`:
         `maybe_head_end` and `parse` judge it.
         """
-        end = data.find(b"\r\n")
-        target = self._plain_targets.get(data[:end])
-        if target is None or not data.endswith(b"\r\n\r\n") or len(data) > self._head_bytes:
+        line, _, rest = data.partition(b"\r\n")
+        target = self._plain_targets.get(line)
+        if target is None or len(data) > self._head_bytes:
             return None
-        range_at = data.rfind(b"\r\nRange: bytes=")
-        if range_at < 0:
-            fields = self._plain_blocks.get(data[end:-2])
+        before, found, tail = rest.rpartition(b"\r\nRange: bytes=")
+        if not found:
+            fields = self._plain_rests.get(rest)
             return None if fields is None else (target, fields, None, 0, 0)
-        # A block that is known holds no empty line, so that no second head can hide in `data`.
-        range_stop = data.find(b"\r\n", range_at + 15)
-        fields = self._plain_blocks.get(data[end:range_at] + data[range_stop:-2])
-        value = data[range_at + 9 : range_stop]
-        first, _, last = value[6:].partition(b"-")
-        if fields is None or not (first.isdigit() and last.isdigit() and len(value) <= _SHORT):
+        # What is known ends with an empty line and holds no other, so that no second head can hide.
+        stop = tail.find(b"\r\n")
+        fields = self._plain_rests.get(before + tail[stop:])
+        text = tail[:stop]
+        first, _, last = text.partition(b"-")
+        if fields is None or stop < 0 or len(text) > _SHORT:
             return None
-        return target, fields, value, int(first), int(last) + 1
+        if not (first.isdigit() and last.isdigit()):
+            return None
+        return target, fields, b"bytes=" + text, int(first), int(last) + 1
 
     def parse(self, head: bytes) -> Request:
         """A whole head, from the request line to the empty line. Raises RequestRefused."""
@@ -206,10 +208,10 @@ class HeadParser:
         if not ranges and len(block) <= _MOST_KEPT_BYTES:
             if len(self._blocks) >= self._memo_entries:
                 self._blocks.clear()
-                self._plain_blocks.clear()
+                self._plain_rests.clear()
             self._blocks[block] = fields
             if fields.is_plain:
-                self._plain_blocks[block] = fields
+                self._plain_rests[block[2:] + b"\r\n"] = fields
         return fields, ranges
 
     def _parse_block(self, block: bytes) -> dict[bytes, list[bytes]]:

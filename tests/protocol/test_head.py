@@ -528,6 +528,7 @@ def test_plain_request_is_recalled(data: bytes) -> None:
         pytest.param(with_fields(b"Range: bytes=0-%b\r\n" % (b"1" * 50)), id="many_digits"),
         pytest.param(with_fields(b"Range: bytes=0-1\r\nRange: bytes=0-1\r\n"), id="two_fields"),
         pytest.param(b"\r\n" + head(), id="empty_line_before"),
+        pytest.param(head(fields=b"Range: bytes=0-1\r\n" + HOST), id="range_before_all_others"),
     ],
 )
 def test_other_request_is_not_recalled(data: bytes) -> None:
@@ -545,6 +546,7 @@ def test_other_request_is_not_recalled(data: bytes) -> None:
         pytest.param(head() + head(), id="two"),
         pytest.param(b"abc", id="three_bytes"),
         pytest.param(head(fields=HOST + b"Range: bytes=0-1\0\r\n"), id="control_character"),
+        pytest.param(head()[:-1] + b"\r\nRange: bytes=0-1\n", id="range_between_line_ends"),
     ],
 )
 def test_what_is_not_one_head_is_not_recalled(data: bytes) -> None:
@@ -565,7 +567,7 @@ def test_recalling_is_bounded_as_well() -> None:
     for n in range(50):
         parser.parse(head(b"GET /%d HTTP/1.1" % n, HOST + b"X: %d\r\n" % n))
         assert len(parser._plain_targets) <= 4
-        assert len(parser._plain_blocks) <= 4
+        assert len(parser._plain_rests) <= 4
 
 
 # -- properties ----------------------------------------------------------------------------------
