@@ -61,6 +61,18 @@ def format_combined(
     )  # fmt: skip
 
 
+def format_plain(
+    when: bytes, address: bytes, target: bytes, fields: Fields, status: int, sent: int
+) -> bytes:
+    """`format_combined` of a GET by HTTP/1.1, in half of the time."""
+    if _QUOTE in target or _BACKSLASH in target:
+        target = _escaped(target)
+    tail = _tails.get(fields) or _make_tail(fields)
+    return b'%b - - [%b] "GET %b HTTP/1.1" %d %d %b' % (
+        address, when, target, status, sent, tail,
+    )  # fmt: skip
+
+
 _tails: dict[Fields, bytes] = {}
 """The end of a line, for each set of fields: a client's requests share one (`protocol.head`)."""
 _MOST_TAILS = 4_096

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from ocaserve.ledger.tallies import Tally
 from ocaserve.protocol.exchange import State
-from ocaserve.protocol.messages import ByteRange, Request, ResponsePlan
+from ocaserve.protocol.messages import ByteRange, Fields, Request, ResponsePlan
 from ocaserve.protocol.planning import format_part_head, format_whole_head
+from ocaserve.serving.access_log import format_combined, format_plain
 from ocaserve.serving.catalogue import OpenFile
 from ocaserve.serving.counters import HISTOGRAM_PLACES, Count
 from ocaserve.serving.histograms import BUCKETS, Histogram
@@ -71,7 +72,8 @@ def make_answer(services: Services) -> tuple[Answer, Settle]:  # noqa: C901 - se
         services.catalogue, services.clock, services.counts, services.wheel,
     )  # fmt: skip
     log, format_entry, step_bytes = services.log, services.format_entry, services.step_bytes
-    sent: list[tuple[bytes, Tally, int, Request, int, int, float]] = []
+    is_combined = format_entry is format_combined
+    sent: list[tuple[bytes, Tally, int, bytes, Fields, bytes | None, int, int, float]] = []
     most_requests = services.limits.requests_per_connection - 1  # the last one is no plain one
 
     def answer(connection: Idle, data: bytes) -> bool:
@@ -105,18 +107,18 @@ def make_answer(services: Services) -> tuple[Answer, Settle]:  # noqa: C901 - se
             taken = send(connection.sock, head, file.descriptor, start, step)
         except (OSError, NotResident):
             return False
-        request = tuple.__new__(Request, (b"GET", target, 1, fields, value))
         connection.requests += 1
         if taken != len(head) + count:
             counts[_REQUESTS] += 1
+            request = Request(b"GET", target, 1, fields, value)
             plan = ResponsePlan(status, head, (ByteRange(start, stop),), count, True)
             connection.take_over(request, plan, file, taken, began)
             return True
         connection.state = _BETWEEN
         sent.append(
             (
-                connection.address, connection.tally, file.store.bytes_place, request, status,
-                count, monotonic() - began,
+                connection.address, connection.tally, file.store.bytes_place, target, fields,
+                value, status, count, monotonic() - began,
             )
         )  # fmt: skip
         if count >= WINDOW_BYTES:
@@ -132,7 +134,7 @@ def make_answer(services: Services) -> tuple[Answer, Settle]:  # noqa: C901 - se
         if not sent:
             return
         body_bytes = all_micros = 0
-        for address, tally, store_place, request, status, count, elapsed in sent:
+        for address, tally, store_place, target, fields, value, status, count, elapsed in sent:
             body_bytes += count
             tally.sent += count
             counts[store_place] += count
@@ -140,10 +142,16 @@ def make_answer(services: Services) -> tuple[Answer, Settle]:  # noqa: C901 - se
             micros = int(elapsed * 1e6)
             all_micros += micros
             counts[_AT_ONCE + micros.bit_length()] += 1
-            if log is not None:
-                log.write(
-                    format_entry(clock.log_time, address, request, b"", status, count, elapsed, "")
+            if log is None:
+                continue
+            if is_combined:
+                line = format_plain(clock.log_time, address, target, fields, status, count)
+            else:
+                request = Request(b"GET", target, 1, fields, value)
+                line = format_entry(
+                    clock.log_time, address, request, b"", status, count, elapsed, ""
                 )
+            log.write(line)
         counts[_REQUESTS] += len(sent)
         counts[_SUCCESSES] += len(sent)
         counts[_HOT] += body_bytes

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from ocaserve.protocol.messages import Fields, Request
-from ocaserve.serving.access_log import AccessLog, format_combined, format_json, without_tokens
+from ocaserve.serving.access_log import (
+    AccessLog,
+    format_combined,
+    format_json,
+    format_plain,
+    without_tokens,
+)
 
 WHEN = b"24/Nov/2026:10:00:00 +0000"
 FIELDS = Fields(host=b"oca", referer=b"http://page/", user_agent=b"player/1")
@@ -26,6 +32,13 @@ def test_combined_line() -> None:
         b'192.0.2.1 - - [24/Nov/2026:10:00:00 +0000] "GET /a.mp4 HTTP/1.1" 206 10 '
         b'"http://page/" "player/1"\n'
     )
+
+
+@pytest.mark.parametrize("target", [b"/a.mp4", b'/a"b', b"/a\\b", b"/?o=a&t=b"])
+@pytest.mark.parametrize("fields", [FIELDS, Fields(), Fields(user_agent=b'x" 200 1 "')])
+def test_plain_line_is_the_combined_one(target: bytes, fields: Fields) -> None:
+    line = combined(Request(b"GET", target, 1, fields, None))
+    assert format_plain(WHEN, b"192.0.2.1", target, fields, 206, 10) == line
 
 
 @pytest.mark.parametrize(
