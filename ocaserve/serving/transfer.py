@@ -41,6 +41,7 @@ _AHEAD_BYTES = 2 * 1024 * 1024  # asked of the disk beyond a cold step, for the 
 _COLD_STEP_BYTES = 1024 * 1024  # that a thread sends before the event loop hears of it
 _SURE_BYTES = 8 * 1024 * 1024  # of a long range that are asked about together
 _SURE_TICKS = 8  # two seconds for which the answer holds: the pages are in use
+_NOTHING = -1  # less than any position: not even a step of no bytes may be made without a question
 
 _LARGE_BUFFER_S = 0.05  # a client that takes the large buffer's bytes within this gets one
 
@@ -123,7 +124,7 @@ class Transfer:
         self._verified_to = -1  # the stop of the range whose last step may be made
         self._fileno = sock.fileno()
         self._began = 0  # when the response did, in ticks of the catalogue
-        self._sure_stop = 0  # up to here steps are made without a question,
+        self._sure_stop = _NOTHING  # up to here steps are made without a question,
         self._sure_until = 0  # until this tick
         self._uncounted = 0  # bytes sent by such steps, not yet counted
         self._tick = 0  # when sending came to the present window, in the catalogue's time
@@ -180,7 +181,7 @@ class Transfer:
     def _load_segment(self) -> None:
         """Go on to the next range; bytes that stand before it join the head."""
         segments = self.plan.segments
-        self._sure_stop = 0
+        self._sure_stop = _NOTHING
         while self._next < len(segments):
             segment = segments[self._next]
             self._next += 1
@@ -229,7 +230,7 @@ class Transfer:
         """Before the last step of a range: was the file overwritten since the response began?
 
         False: the step is not to be made now, because the answer was yes or takes a thread. The
-        catalogue looks once a second, so that a response of less than a quarter is not looked at.
+        catalogue looks twice a second, so that what takes less than a quarter is not looked at.
         """
         if self._verified_to == self._stop or self._began == self._services.catalogue.tick:
             return True
@@ -256,15 +257,15 @@ class Transfer:
 
     def _may_send(self, file: OpenFile, count: int) -> bool:
         """Whether the next `count` bytes are in memory, or sending them will tell."""
-        if self._held and not self._head and self._look_ahead(file):
+        if self._held and self._look_ahead(file):
             return True
         return self._is_resident(file, self._position + count)
 
     def _look_ahead(self, file: OpenFile) -> bool:
-        """Be sure of more than a step, if all of it is in memory."""
+        """Be sure of more than a step, if all of it is in memory and no head stands before it."""
         position, tick = self._position, self._services.catalogue.tick
         stop, until = min(self._stop, position + _SURE_BYTES), tick + _SURE_TICKS
-        if not self._is_resident(file, stop):
+        if self._head or not self._is_resident(file, stop):
             return False
         if stop == self._stop and self._verified_to != stop:
             if tick == self._began:
@@ -387,9 +388,9 @@ class Transfer:
     def on_ready(self, events: int) -> None:
         """The socket takes bytes again: make a step.
 
-        Of a long range that is in memory a step is one call, and touches as little
-        memory as it can: after a call that has moved a MiB, none of it is in the processor's caches
-        (measured: 3 of 9 us). `_step` makes all others, and meets again what goes wrong here.
+        Of a long range that is in memory a step is one call, and touches as little memory as it
+        can: after a call that has moved a MiB, none of it is in the processor's caches (measured at
+        8 MiB: 12 % less CPU time). `_step` makes all others, and meets again what goes wrong here.
         """
         services, file, position = self._services, self._file, self._position
         end = position + services.step_bytes

@@ -1,0 +1,217 @@
+"""The steps of one response: in which order, up to where, and what is counted when."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ocaserve.protocol.messages import ByteRange, ResponsePlan
+from ocaserve.serving.catalogue import OpenFile
+from ocaserve.serving.closing import CloseReason
+from ocaserve.serving.counters import COUNTERS, Count
+from ocaserve.serving.readiness import READ, WRITE
+from ocaserve.serving.services import Services
+from ocaserve.serving.transfer import Transfer
+
+MIB = 1 << 20
+HEAD = b"HTTP/1.1 206 Partial Content\r\n\r\n"
+STORE_PLACE = len(COUNTERS) - 1
+
+
+class Taking:
+    """A sender whose socket takes what it is told to; what it was asked to send is in `asked`."""
+
+    asks_residency = True
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bytes, int, int]] = []
+        self.takes: list[int] = []
+
+    def send(self, _: socket.socket, head: bytes, file: int, offset: int, count: int) -> int:
+        assert count > 0, "to FreeBSD, that is the whole file"
+        self.asked.append((head, offset, count))
+        taken = self.takes.pop(0) if self.takes else len(head) + count
+        if not taken:
+            raise BlockingIOError
+        return taken
+
+    def send_bytes(self, sock: int, file: int, offset: int, count: int, /) -> int:
+        return self.send(cast(socket.socket, None), b"", file, offset, count)
+
+    def cork(self, sock: socket.socket, *, corked: bool) -> None:
+        pass
+
+
+class Stage:
+    """A transfer, its owner, and everything round them."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sender = Taking()
+        self.counts = [0] * len(COUNTERS)
+        self.catalogue = SimpleNamespace(tick=100, hold=lambda _: None, release=lambda _: None)
+        self.asked_ranges: list[tuple[int, int]] = []
+        self.is_overwritten = False
+        self.ended: list[CloseReason | None] = []
+        self.passed_on: list[int] = []
+        self.soon: list[Callable[[], None]] = []
+        self.file = SimpleNamespace(
+            descriptor=9, changed=False, content=None, key=b"k",
+            residency=SimpleNamespace(is_resident=self._is_resident, confirm=lambda *_: None),
+            store=SimpleNamespace(bytes_place=STORE_PLACE, is_local=True),
+            is_overwritten=lambda: self.is_overwritten,
+        )  # fmt: skip
+        services: Any = SimpleNamespace(
+            catalogue=self.catalogue, counts=self.counts, sender=self.sender, step_bytes=2 * MIB,
+            large_buffer_bytes=0, limits=SimpleNamespace(stall_s=60.0),
+            loop=SimpleNamespace(call_soon=self.soon.append),
+        )  # fmt: skip
+        self.transfer = Transfer(cast(Services, services), sock, self)
+
+    def _is_resident(self, start: int, stop: int, tick: int) -> bool:
+        self.asked_ranges.append((start, stop))
+        return True
+
+    def want_write(self, *, wanted: bool) -> None:
+        pass
+
+    def response_waits(self) -> None:
+        pass
+
+    def response_over(self, reason: CloseReason | None) -> None:
+        self.ended.append(reason)
+
+    def on_ready(self, events: int) -> None:
+        self.passed_on.append(events)
+
+    def take_over(self, stop: int, taken: int) -> None:
+        """The short way has begun to answer with bytes 0 up to `stop`."""
+        plan = ResponsePlan(206, HEAD, (ByteRange(0, stop),), stop, True)
+        self.transfer.take_over(plan, cast(OpenFile, self.file), taken)
+
+    def begin(self, *segments: bytes | ByteRange) -> None:
+        """Begin an answer of these ranges, and delimiters before them."""
+        length = sum(len(s) if isinstance(s, bytes) else s.stop - s.start for s in segments)
+        plan = ResponsePlan(206, HEAD, segments, length, True)
+        self.transfer.begin(plan, cast(OpenFile, self.file))
+
+    def write(self, *takes: int) -> None:
+        """The socket takes so much in each of the next steps."""
+        for taken in takes:
+            self.sender.takes = [taken] if taken else [0, 0]  # a full socket is tried twice
+            self.transfer.on_ready(WRITE)
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with socket.socket() as sock:
+        yield Stage(sock)
+
+
+def test_steps_go_on_where_the_last_ended(stage: Stage) -> None:
+    stage.take_over(16 * MIB, len(HEAD) + MIB)
+    stage.write(0, MIB, 2 * MIB, 3)
+    positions = [offset for _, offset, _ in stage.sender.asked]
+    assert positions == [MIB, MIB, MIB, 2 * MIB, 4 * MIB]
+    assert all(head == b"" for head, _, _ in stage.sender.asked)
+
+
+def test_steps_are_counted_whenever_somebody_asks(stage: Stage) -> None:
+    stage.take_over(16 * MIB, len(HEAD) + MIB)
+    stage.write(MIB, MIB)
+    assert stage.transfer.count_sent() == 3 * MIB
+    assert stage.transfer.count_sent() == 3 * MIB
+    assert stage.counts[Count.BYTES_SENDFILE_HOT] == stage.counts[STORE_PLACE] == 3 * MIB
+    stage.write(MIB)
+    stage.transfer.judge(0.0)
+    assert stage.counts[Count.BYTES_SENDFILE_HOT] == stage.transfer.from_file == 4 * MIB
+
+
+def test_memory_is_asked_about_once_for_several_steps(stage: Stage) -> None:
+    stage.take_over(32 * MIB, len(HEAD) + MIB)
+    stage.write(MIB, MIB, MIB, MIB)
+    assert stage.asked_ranges == [(MIB, 9 * MIB)]
+    stage.write(MIB, MIB, MIB, MIB)
+    assert stage.asked_ranges == [(MIB, 9 * MIB), (8 * MIB, 16 * MIB)]
+
+
+def test_answer_about_memory_expires(stage: Stage) -> None:
+    stage.take_over(32 * MIB, len(HEAD) + MIB)
+    stage.catalogue.tick += 7
+    stage.write(MIB)
+    assert len(stage.asked_ranges) == 1
+    stage.catalogue.tick += 1
+    stage.write(MIB)
+    assert len(stage.asked_ranges) == 2
+
+
+@pytest.mark.parametrize("taken", [1, len(HEAD) - 1, len(HEAD)])
+def test_rest_of_the_head_goes_first(stage: Stage, taken: int) -> None:
+    stage.take_over(8 * MIB, taken)
+    stage.write(len(HEAD) - taken + 5)
+    stage.write(7)
+    assert [(head, offset) for head, offset, _ in stage.sender.asked] == [
+        (HEAD[taken:], 0),
+        (b"", 5),
+    ]
+
+
+def test_delimiter_goes_before_its_range(stage: Stage) -> None:
+    stage.sender.takes = [len(HEAD) + 3 + MIB]
+    stage.begin(b"--a", ByteRange(8 * MIB, 12 * MIB), b"--b", ByteRange(0, 4 * MIB))
+    stage.write(0, MIB, 2 * MIB, MIB, MIB)
+    heads = [(head, offset) for head, offset, _ in stage.sender.asked]
+    assert (b"--b", 0) in heads
+    assert [head for head, _ in heads if head] == [HEAD + b"--a", b"--b"]
+
+
+def test_whole_response_ends(stage: Stage) -> None:
+    stage.take_over(4 * MIB, len(HEAD) + MIB)
+    stage.write(2 * MIB, MIB)
+    assert stage.ended == [None]
+    assert stage.transfer.from_file == 4 * MIB
+
+
+@pytest.mark.parametrize(
+    ("ticks", "is_overwritten", "ended"),
+    [
+        pytest.param(0, True, None, id="not_compared_within_a_tick"),
+        pytest.param(1, True, CloseReason.SHORT_BODY, id="overwritten"),
+        pytest.param(1, False, None, id="as_it_was"),
+    ],
+)
+def test_file_is_compared_before_the_last_step(
+    stage: Stage, ticks: int, is_overwritten: bool, ended: CloseReason | None
+) -> None:
+    stage.is_overwritten = is_overwritten
+    stage.take_over(4 * MIB, len(HEAD) + MIB)
+    stage.catalogue.tick += ticks
+    stage.write(2 * MIB, MIB)
+    assert stage.ended == [ended]
+
+
+def test_changed_file_ends_the_response(stage: Stage) -> None:
+    stage.take_over(16 * MIB, len(HEAD) + MIB)
+    stage.file.changed = True
+    stage.write(MIB)
+    assert stage.ended == [CloseReason.SHORT_BODY]
+    assert stage.sender.asked == []
+
+
+def test_shrunk_file_ends_the_response(stage: Stage) -> None:
+    stage.take_over(16 * MIB, len(HEAD) + MIB)
+    stage.sender.send_bytes = lambda *_: 0  # type: ignore[method-assign]
+    stage.sender.send = lambda *_: 0  # type: ignore[method-assign]
+    stage.transfer.on_ready(WRITE)
+    assert stage.ended == [CloseReason.SHORT_BODY]
+
+
+@pytest.mark.parametrize("events", [READ, READ | WRITE, 0x18])
+def test_other_events_are_the_connections(stage: Stage, events: int) -> None:
+    stage.take_over(16 * MIB, len(HEAD) + MIB)
+    stage.transfer.on_ready(events)
+    assert stage.passed_on == [events]
+    assert stage.sender.asked == []
