@@ -90,7 +90,7 @@ class Transfer:
     hot_place, cold_place = _HOT, _COLD  # where bytes are counted, by how they were sent
 
     __slots__ = (
-        "_abandoned", "_acked", "_began", "_cold_from", "_corked", "_file", "_fileno", "_head",
+        "_abandoned", "_acked", "_cold_from", "_corked", "_file", "_fileno", "_head",
         "_held", "_is_large", "_job", "_mark", "_mark_time", "_next", "_owner", "_position",
         "_progressed", "_services", "_sock", "_start", "_stop", "_sure_stop", "_sure_until",
         "_taken", "_tick", "_uncounted", "_verified_to", "_writing", "first_byte", "from_file",
@@ -123,7 +123,6 @@ class Transfer:
         self._abandoned = False
         self._verified_to = -1  # the stop of the range whose last step may be made
         self._fileno = sock.fileno()
-        self._began = 0  # when the response did, in ticks of the catalogue
         self._sure_stop = _NOTHING  # up to here steps are made without a question,
         self._sure_until = 0  # until this tick
         self._uncounted = 0  # bytes sent by such steps, not yet counted
@@ -168,7 +167,7 @@ class Transfer:
         self.first_byte = 0.0
         self._acked = 0
         self._verified_to = -1
-        self._began = self._tick = self._services.catalogue.tick
+        self._tick = self._services.catalogue.tick
 
     def take_over(self, plan: ResponsePlan, file: OpenFile, taken: int) -> None:
         """Go on with a plan of one range, of which the socket took `taken` bytes, head included."""
@@ -229,10 +228,9 @@ class Transfer:
     def _is_verified(self, file: OpenFile) -> bool:
         """Before the last step of a range: was the file overwritten since the response began?
 
-        False: the step is not to be made now, because the answer was yes or takes a thread. The
-        catalogue looks twice a second, so that what takes less than a quarter is not looked at.
+        False: the step is not to be made now, because the answer was yes or takes a thread.
         """
-        if self._verified_to == self._stop or self._began == self._services.catalogue.tick:
+        if self._verified_to == self._stop:
             return True
         self._verified_to = self._stop
         if not file.store.is_local:
@@ -263,16 +261,10 @@ class Transfer:
 
     def _look_ahead(self, file: OpenFile) -> bool:
         """Be sure of more than a step, if all of it is in memory and no head stands before it."""
-        position, tick = self._position, self._services.catalogue.tick
-        stop, until = min(self._stop, position + _SURE_BYTES), tick + _SURE_TICKS
+        tick, stop = self._services.catalogue.tick, min(self._stop, self._position + _SURE_BYTES)
         if self._head or not self._is_resident(file, stop):
             return False
-        if stop == self._stop and self._verified_to != stop:
-            if tick == self._began:
-                until = tick + 1
-            else:  # the last step takes a look at the file first
-                stop -= 1
-        self._sure_stop, self._sure_until = stop, until
+        self._sure_stop, self._sure_until = stop, tick + _SURE_TICKS
         return True
 
     def _is_resident(self, file: OpenFile, stop: int) -> bool:
@@ -408,6 +400,8 @@ class Transfer:
                 self.on_writable()
             else:
                 self._owner.on_ready(events)
+            return
+        if end == self._stop and not self._is_verified(file):
             return
         try:
             taken = services.sender.send_bytes(
@@ -565,6 +559,7 @@ class Transfer:
 
     def _end(self, reason: CloseReason | None) -> None:
         """Over: let go of everything, then tell the connection."""
+        self._count_steps()
         self._stop_writing()
         if self._corked:
             self._set_cork(corked=False)
