@@ -90,8 +90,8 @@ class Transfer:
     hot_place, cold_place = _HOT, _COLD  # where bytes are counted, by how they were sent
 
     __slots__ = (
-        "_abandoned", "_acked", "_cold_from", "_corked", "_file", "_fileno", "_head",
-        "_held", "_is_large", "_job", "_mark", "_mark_time", "_next", "_owner", "_position",
+        "_abandoned", "_acked", "_cold_from", "_corked", "_file", "_fileno", "_head", "_held",
+        "_is_large", "_job", "_mark", "_mark_time", "_next", "_owner", "_position",
         "_progressed", "_services", "_sock", "_start", "_stop", "_sure_stop", "_sure_until",
         "_taken", "_tick", "_uncounted", "_verified_to", "_writing", "first_byte", "from_file",
         "plan", "spans_turns",
@@ -210,8 +210,6 @@ class Transfer:
             return
         sender = services.sender
         if not self._may_send(file, count):
-            if count > _COLD_STEP_BYTES:  # which then is not the last one
-                count, self._verified_to = _COLD_STEP_BYTES, -1
             self._step_cold(file, count)
             return
         try:
@@ -501,6 +499,8 @@ class Transfer:
 
     def _step_cold(self, file: OpenFile, count: int) -> None:
         """Have a thread wait for the disk and send."""
+        if count > _COLD_STEP_BYTES:  # which then is not the last step
+            count, self._verified_to = _COLD_STEP_BYTES, -1
         self._hold()
         if self._corked:  # what was sent shall not wait for the disk
             self._set_cork(corked=False)
