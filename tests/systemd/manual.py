@@ -86,14 +86,19 @@ def obey(line: str) -> None:
 
 
 def provide() -> None:
-    """What the manual has its reader bring: a certificate with its key, keys for signing."""
+    """What the manual has its reader bring: a certificate and its key, keys to sign, tokens."""
     folder = CONFIG.parent
     if not folder.exists() or (folder / "a.pem").exists():
         return
     run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
         "-nodes", "-subj", "/CN=oca-1.example.net", "-days", "90",
         "-keyout", str(folder / "a.key"), "-out", str(folder / "a.pem"))  # fmt: skip
-    keys = folder / "keys.toml"
-    keys.write_text(f'"1" = "{"ab" * 32}"\n')
-    keys.chmod(0o400)
-    run("chown", "ocaserve:", str(keys))
+    secret = "ab" * 32
+    for name, text in (
+        ("keys.toml", f'"1" = "{secret}"'),
+        ("tokens.toml", f'operate = ["{secret}"]'),
+    ):
+        file = folder / name
+        file.write_text(text + "\n")
+        file.chmod(0o400)
+        run("chown", "ocaserve:", str(file))
