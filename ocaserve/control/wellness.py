@@ -96,8 +96,8 @@ class Wellness:
         lasting = Timing(settings.rise_s, settings.fall_s)
         shown_at_once = Timing(_NOW, settings.fall_s)
         for name in HOST_COMPONENTS:
-            yield HostComponent(name, lasting, settings, lambda: self._host.reading)
-        yield ClockComponent(lasting, settings, lambda: self._host.reading)
+            yield HostComponent(name, lasting, settings, self._host.read)
+        yield ClockComponent(lasting, settings, self._host.read)
         yield WorkersComponent(shown_at_once, settings, self._workers)
         yield StoresComponent(shown_at_once, settings, self._stores, self._failed_stores)
         files = list(certificate_files(self._state.settings))

@@ -20,19 +20,33 @@ _log = logging.getLogger(__name__)
 
 
 class HostWatch:
-    """The latest reading of the machine. `look` is called once a round, before the components."""
+    """The latest reading of the machine. `look` is called once a round, before the components.
+
+    What taking a sample raises is for those who `read`; `reading` is None then.
+    """
 
     def __init__(self, sample: Callable[[], Sample]) -> None:
         self._sample = sample
         self._before: Sample | None = None
+        self._defect: Exception | None = None
         self.reading: HostReading | None = None
 
     def look(self) -> None:
         """Take a sample; from the second one on there is a reading."""
-        after = self._sample()
-        if self._before is not None:
-            self.reading = derive(self._before, after)
-        self._before = after
+        try:
+            after = self._sample()
+            reading = None if self._before is None else derive(self._before, after)
+        except Exception as defect:  # noqa: BLE001 - the stores and the workers are to be observed
+            self._before = self.reading = None
+            self._defect = defect
+        else:
+            self._before, self.reading, self._defect = after, reading, None
+
+    def read(self) -> HostReading | None:
+        """The reading, if there is one yet. Raises what the latest look has."""
+        if self._defect is not None:
+            raise self._defect
+        return self.reading
 
 
 class Monitor:

@@ -134,6 +134,33 @@ def test_host_watch() -> None:
     assert watch.reading.cpu_busy == 0.5
 
 
+def test_host_watch_of_a_defect() -> None:
+    """Said by those who read, for as long as it lasts; then again a reading takes two samples."""
+    good = [Sample(float(at), 10.0 + 2 * at, 5.0 + at) for at in range(5)]
+    script: Iterator[Sample | Exception] = iter(
+        [good[0], good[1], PermissionError(13, "not yours"), good[3], good[4]]
+    )
+
+    def sample() -> Sample:
+        taken = next(script)
+        if isinstance(taken, Exception):
+            raise taken
+        return taken
+
+    watch = HostWatch(sample)
+    watch.look()
+    watch.look()
+    assert watch.read() is watch.reading is not None
+    watch.look()
+    assert watch.reading is None
+    with pytest.raises(PermissionError, match="not yours"):
+        watch.read()
+    watch.look()
+    assert watch.read() is None
+    watch.look()
+    assert watch.read() is not None
+
+
 # -- looking at stores ---------------------------------------------------------------------------
 
 
