@@ -29,6 +29,10 @@ _PIECE_BYTES = 1 << 16
 _TLS = "https://"
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, for which Python has no name
 
+_RELOADED = (
+    "https:// in front of an address asks for TLS, and a configuration counts from the reload on"
+)
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -165,6 +169,12 @@ class Client:
             yield connection.getresponse()
         except ConnectionRefusedError:
             self._complain("nothing listens there; is the appliance running?")
+        except ssl.SSLError as error:
+            if error.reason == "WRONG_VERSION_NUMBER":  # of a record, which thus is none
+                self._complain(f"no TLS is spoken there; {_RELOADED}")
+            self._complain(str(error))
+        except http.client.RemoteDisconnected:
+            self._complain(f"it ends the connection, as where TLS is spoken; {_RELOADED}")
         except (OSError, http.client.HTTPException) as error:
             self._complain(str(error) or type(error).__name__)
         finally:

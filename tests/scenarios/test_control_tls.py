@@ -111,6 +111,24 @@ def test_commands_over_tls(guarded: Guarded) -> None:
         assert "certificate verify failed" in refused.stderr
 
 
+def test_commands_of_other_settings(guarded: Guarded, tmp_path: Path) -> None:
+    """Who takes TLS for none, or none for TLS, is told so."""
+    plain = tmp_path / "plain.toml"
+    lines = guarded.config.read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(("certificate =", "key ="))]
+    plain.write_text("\n".join(kept))
+    done = guarded._replace(config=plain).command("status")
+    assert done.returncode == 1
+    assert "as where TLS is spoken; https:// in front of an address" in done.stderr
+    daemon = Daemon.start(["serve", "-c", str(plain)], tmp_path / "other-log")
+    try:
+        done = guarded._replace(daemon=daemon).command("status")
+    finally:
+        daemon.stop()
+    assert done.returncode == 1
+    assert "no TLS is spoken there; https:// in front of an address" in done.stderr
+
+
 def test_renewed_certificate(guarded: Guarded) -> None:
     """It is shown without a restart; a pair that does not fit leaves the one of before."""
     before, pid = guarded.pair.der(), guarded.daemon.control()
