@@ -8,12 +8,13 @@ served all the same.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from ocaserve.protocol.messages import Fields, Request
@@ -21,6 +22,7 @@ from ocaserve.serving.pool import IoPool
 
 _BATCH_LINES = 2_000  # handed over at once: about 400 kB, a millisecond of writing
 _MOST_PENDING = 20  # batches waiting for the disk; beyond it lines are dropped
+_LAST_S = 5.0  # that the end of the process waits for the disk
 _QUOTE, _BACKSLASH = b'"\\'  # numbers: looking for bytes would try them as a number first, and fail
 _UNSAFE = re.compile(rb'[^\x20-\x7e]|["\\]')
 
@@ -140,6 +142,7 @@ class AccessLog:
         self._path = path
         self._file = self._open()
         self._lines: list[bytes] = []
+        self._in_hand = 0  # lines that the thread has been given and not yet answered for
         self._writer = IoPool(loop, "access log", 1)
         self._report = report
         self._failing = False
@@ -159,19 +162,20 @@ class AccessLog:
         if self._writer.pending >= _MOST_PENDING:
             self.dropped += len(lines)
             return
-        self._writer.submit(lambda: self._write_out(lines), self._written)
+        self._in_hand += len(lines)
+        self._writer.submit(partial(self._write_out, lines), partial(self._written, len(lines)))
 
-    def flush_now(self) -> None:
-        """Write what there is in the calling thread: the process is about to end."""
-        lines, self._lines = self._lines, []
-        if lines:
-            self.taken += len(lines)
-            self._written(self._try_to_write(lines))
+    def finish(self) -> None:
+        """Have all of it written: the process is about to end."""
+        self.flush()
+        if not self._writer.finish(_LAST_S):
+            self.dropped += self._in_hand
+            self._report(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
 
     def reopen(self) -> None:
         """Lines from now on go to the file that has the path now (after a rotation)."""
         self.flush()
-        self._writer.submit(self._swap, self._written)
+        self._writer.submit(self._swap, partial(self._written, 0))
 
     def _open(self) -> int:
         if self._path == "-":
@@ -194,15 +198,9 @@ class AccessLog:
             self.dropped += len(lines)
             raise
 
-    def _try_to_write(self, lines: list[bytes]) -> OSError | None:
-        try:
-            self._write_out(lines)
-        except OSError as error:
-            return error
-        return None
-
-    def _written(self, outcome: object) -> None:
+    def _written(self, lines: int, outcome: object) -> None:
         """Report the first failure of a row of them."""
+        self._in_hand -= lines
         failed = isinstance(outcome, OSError)
         if isinstance(outcome, OSError) and not self._failing:
             self._report(outcome)

@@ -49,6 +49,21 @@ class IoPool:
             name = f"{self._name}-{self._started}"
             threading.Thread(target=self._run, name=name, daemon=True).start()
 
+    def finish(self, patience_s: float) -> bool:
+        """Wait for all jobs of a pool of one thread, when the loop has stopped for good.
+
+        Returns whether they are done, and have been told so.
+        """
+        assert self._most == 1, "with several threads, the last job ends before others"
+        if not self.pending:
+            return True
+        ended = threading.Event()
+        self.submit(ended.set, lambda _: None)
+        if not ended.wait(patience_s):
+            return False
+        self._deliver()
+        return True
+
     def _run(self) -> None:
         while True:
             work, done = self._waiting.get()

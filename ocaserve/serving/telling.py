@@ -20,6 +20,7 @@ from ocaserve.serving.pool import IoPool
 
 _log = logging.getLogger(__name__)
 
+_LAST_S = 5.0  # that the end of the process waits for the disk
 _SPOOL_BYTES = 1 << 20  # then another is begun, and the first can be removed when it is read
 _MOST_SPOOLED = 512  # files of all workers that nobody has read; then tallies wait in memory
 
@@ -55,8 +56,14 @@ class Teller:
             )
 
     def tell_now(self) -> None:
-        """The process is about to end."""
+        """The process is about to end: the rest, behind what a thread may be writing still."""
+        is_free = self._pool.finish(_LAST_S)
         taken = self._tallies.take()
+        if not is_free:
+            _log.error(
+                "ledger: %d bytes are not in it: the disk does not answer", sum(taken.values())
+            )
+            return
         try:
             if taken:
                 self._writer.append(int(time.time()), taken)

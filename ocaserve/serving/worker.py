@@ -222,7 +222,8 @@ class Worker:
     def finish(self) -> None:
         """The loop has stopped: write the last lines."""
         if self._services.log is not None:
-            self._services.log.flush_now()
+            self._services.log.finish()
+            self._count_lines(self._services.log)
         if self._teller is not None:
             self._teller.tell_now()
 
@@ -327,11 +328,13 @@ class Worker:
         counts[GAUGE_PLACES[Gauge.RESPONDING]] = sum(
             connection.state is State.SENDING for connection in self._answered_clients()
         )
-        log = self._services.log
-        if log is not None:
-            counts[Count.LOG_LINES] += log.taken
-            counts[Count.LOG_LINES_DROPPED] += log.dropped
-            log.taken = log.dropped = 0
+        if self._services.log is not None:
+            self._count_lines(self._services.log)
+
+    def _count_lines(self, log: AccessLog) -> None:
+        self._counts[Count.LOG_LINES] += log.taken
+        self._counts[Count.LOG_LINES_DROPPED] += log.dropped
+        log.taken = log.dropped = 0
 
     # -- connections -----------------------------------------------------------------------------
 

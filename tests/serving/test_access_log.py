@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -161,14 +163,33 @@ async def test_full_disk_drops_lines_counts_them_and_reports_once() -> None:
 
 async def test_last_lines_are_written_at_the_end(tmp_path: Path) -> None:
     log = make_log(tmp_path / "log", [])
+    log.write(b"last but one\n")
+    log.flush()
     log.write(b"last\n")
-    log.flush_now()
-    assert (tmp_path / "log").read_bytes() == b"last\n"
+    log.finish()
+    assert (tmp_path / "log").read_bytes() == b"last but one\nlast\n"
+    assert (log.taken, log.dropped) == (2, 0)
+
+
+async def test_disk_that_does_not_answer_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines are counted as lost, and the process ends."""
+    monkeypatch.setattr("ocaserve.serving.access_log._LAST_S", 0.01)
+    answers = threading.Event()
+    reports: list[OSError] = []
+    log = make_log(tmp_path / "log", reports)
+    log._writer.submit(answers.wait, lambda _: None)
+    log.write(b"stuck\n")
+    log.finish()
+    assert (log.taken, log.dropped) == (1, 1)
+    assert [error.errno for error in reports] == [errno.ETIMEDOUT]
+    answers.set()
 
 
 async def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     log = AccessLog("-", asyncio.get_running_loop(), lambda _: None)
     log.write(b"shown\n")
-    log.flush_now()
+    log.finish()
     os.close(log._file)
     assert capfd.readouterr().out == "shown\n"

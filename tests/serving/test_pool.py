@@ -63,3 +63,22 @@ async def test_every_job_is_delivered_once(jobs: int) -> None:
         *(outcome_of(pool, lambda number=number: number) for number in range(jobs))
     )
     assert results == list(range(jobs))
+
+
+async def test_jobs_under_way_at_the_end() -> None:
+    """They are waited for, in order, and their outcomes told, without a turn of the loop."""
+    pool = IoPool(asyncio.get_running_loop(), "test", 1)
+    told: list[object] = []
+    assert pool.finish(0)
+    for number in range(3):
+        pool.submit(lambda number=number: number, told.append)  # type: ignore[misc]
+    assert pool.finish(5)
+    assert told == [0, 1, 2]
+
+
+async def test_end_that_a_job_would_hold_up() -> None:
+    pool = IoPool(asyncio.get_running_loop(), "test", 1)
+    gate = threading.Event()
+    pool.submit(gate.wait, lambda _: None)
+    assert not pool.finish(0.01)
+    gate.set()
