@@ -212,12 +212,17 @@ def compare(file: OpenFile) -> bool:
 
 
 class Lookup:
-    """One key being looked for on all stores at once: a stalled disk hides no other's objects."""
+    """One key being looked for on all stores at once: a stalled disk hides no other's objects.
 
-    __slots__ = ("error", "remaining", "waiters")
+    A store may answer long after another has ended it, and is then not heard.
+    """
 
-    def __init__(self, remaining: int) -> None:
+    __slots__ = ("error", "is_over", "key", "remaining", "waiters")
+
+    def __init__(self, key: bytes, remaining: int) -> None:
+        self.key = key
         self.remaining = remaining
+        self.is_over = False
         self.waiters: list[Callable[[OpenFile | OSError | None], None]] = []
         self.error: OSError | None = None
 
@@ -260,7 +265,12 @@ class Catalogue:
     def get(self, target: bytes) -> OpenFile | None:
         """The file for a target asked for before, if it is known to be current."""
         file = self._by_target.get(target)
-        if file is None or file.dropped or self.tick - file.checked >= _CURRENT_TICKS:
+        if (
+            file is None
+            or file.dropped
+            or file.changed
+            or self.tick - file.checked >= _CURRENT_TICKS
+        ):
             return None
         file.used = self.tick
         return file
@@ -268,7 +278,7 @@ class Catalogue:
     def get_key(self, key: bytes, target: bytes | None = None) -> OpenFile | None:
         """The same for a key. target: what `get` shall know it by from now on, if anything."""
         file = self._by_key.get(key)
-        if file is None or self.tick - file.checked >= _CURRENT_TICKS:
+        if file is None or file.changed or self.tick - file.checked >= _CURRENT_TICKS:
             return None
         file.used = self.tick
         if target is not None:
@@ -296,14 +306,15 @@ class Catalogue:
             return
         file = self._by_key.get(key)
         stores = [store for store in self.stores if store.failure is None]
-        lookup = self._lookups[key] = Lookup(len(stores))
+        lookup = self._lookups[key] = Lookup(key, len(stores))
         lookup.waiters.append(done)
         if file is not None and file.store.failure is None:
-            file.store.lookups.submit(partial(compare, file), partial(self._compared, file))
+            work, done_comparing = partial(compare, file), partial(self._compared, lookup, file)
+            file.store.lookups.submit(work, done_comparing)
         elif stores:
-            self._ask_stores(key, stores)
+            self._ask_stores(lookup, stores)
         else:
-            self._loop.call_soon(self._resolve, key, None)
+            self._loop.call_soon(self._resolve, lookup, None)
 
     def _remember_target(self, target: bytes, file: OpenFile) -> None:
         if len(self._by_target) >= 4 * self._most:  # many spellings of the same few keys
@@ -320,48 +331,41 @@ class Catalogue:
             self._remember_target(target, found)
         done(found)
 
-    def _compared(self, file: OpenFile, same: object) -> None:
-        if same is True and not file.dropped:
+    def _compared(self, lookup: Lookup, file: OpenFile, same: object) -> None:
+        if same is True and not file.dropped and not file.changed:
             file.checked = file.used = self.tick
-            self._resolve(file.key, file)
+            self._resolve(lookup, file)
             return
         self._drop_replaced(file)
         stores = [store for store in self.stores if store.failure is None]
-        self._lookups[file.key].remaining = len(stores)
-        self._ask_stores(file.key, stores)
+        lookup.remaining = len(stores)
+        self._ask_stores(lookup, stores)
         if not stores:
-            self._resolve(file.key, None)
+            self._resolve(lookup, None)
 
-    def _ask_stores(self, key: bytes, stores: Sequence[Store]) -> None:
+    def _ask_stores(self, lookup: Lookup, stores: Sequence[Store]) -> None:
         for store in stores:
-            work = partial(open_object, store, key, self._small_object_bytes)
-            store.lookups.submit(work, partial(self._opened, store, key))
+            work = partial(open_object, store, lookup.key, self._small_object_bytes)
+            store.lookups.submit(work, partial(self._opened, store, lookup))
 
-    def _opened(self, store: Store, key: bytes, outcome: object) -> None:
+    def _opened(self, store: Store, lookup: Lookup, outcome: object) -> None:
         """One store has answered: the first that has the object ends the look-up."""
-        lookup = self._lookups.get(key)
         if isinstance(outcome, Opened):
-            file = self._admit(store, key, outcome)
-            if lookup is not None and file is not None:
-                self._resolve(key, file)
+            if lookup.is_over or store.failure is not None:  # another was first, or it died
+                _refuse(store, outcome)
+            else:
+                self._resolve(lookup, self._admit(store, lookup.key, outcome))
                 return
         elif isinstance(outcome, OSError):
             if outcome.errno not in _EXHAUSTED:
-                self.fail(store, outcome, key, 0)
+                self.fail(store, outcome, lookup.key, 0)
                 outcome = None
-            if lookup is not None:
-                lookup.error = lookup.error or outcome
-        if lookup is not None:
-            lookup.remaining -= 1
-            if not lookup.remaining:
-                self._resolve(key, lookup.error)
+            lookup.error = lookup.error or outcome
+        lookup.remaining -= 1
+        if not lookup.remaining and not lookup.is_over:
+            self._resolve(lookup, lookup.error)
 
-    def _admit(self, store: Store, key: bytes, opened: Opened) -> OpenFile | None:
-        if key in self._by_key or store.failure is not None:  # another store was first, or it died
-            if opened.residency is not None:
-                opened.residency.close()
-            store.lookups.submit(partial(os.close, opened.descriptor), _ignore)
-            return self._by_key.get(key)
+    def _admit(self, store: Store, key: bytes, opened: Opened) -> OpenFile:
         status = opened.status
         content_type = content_type_for(key)
         representation = describe_representation(
@@ -377,8 +381,10 @@ class Catalogue:
             self._evict()
         return file
 
-    def _resolve(self, key: bytes, found: OpenFile | OSError | None) -> None:
-        for done in self._lookups.pop(key).waiters:
+    def _resolve(self, lookup: Lookup, found: OpenFile | OSError | None) -> None:
+        lookup.is_over = True
+        del self._lookups[lookup.key]
+        for done in lookup.waiters:
             done(found)
 
     # -- letting go ------------------------------------------------------------------------------
@@ -532,6 +538,13 @@ class Catalogue:
         if file.residency is not None:
             file.residency.forget(start, stop)
         self._unref(file)
+
+
+def _refuse(store: Store, opened: Opened) -> None:
+    """Close what nobody waits for any more."""
+    if opened.residency is not None:
+        opened.residency.close()
+    store.lookups.submit(partial(os.close, opened.descriptor), _ignore)
 
 
 def _ignore(_: object) -> None:

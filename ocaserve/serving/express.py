@@ -88,7 +88,7 @@ def make_answer(services: Services) -> tuple[Answer, Settle]:  # noqa: C901 - se
             return False
         target, fields, value, start, stop = recalled
         file = find_file(target)
-        if file is None or file.changed or file.residency is None or file.content is not None:
+        if file is None or file.residency is None or file.content is not None:
             return False
         representation = file.representation
         size = representation.size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -170,6 +171,84 @@ async def test_overwritten_file_is_marked_changed(make: Make, folders: tuple[Pat
     await bench.tick(4)
     assert file.changed
     bench.catalogue.release(file)
+    await bench.settle()
+
+
+async def test_file_known_to_be_overwritten_answers_nothing(
+    make: Make, folders: tuple[Path, Path]
+) -> None:
+    """From the moment on in which a response has noticed."""
+    bench = make()
+    old = await bench.open(b"a.mp4")
+    (folders[0] / "a.mp4").write_bytes(b"c" * 1000)
+    assert old.is_overwritten()
+    assert bench.catalogue.get(b"/a.mp4") is None
+    assert bench.catalogue.get_key(b"a.mp4") is None
+    assert await bench.open(b"a.mp4") is not old
+
+
+async def test_late_answer_of_a_store(
+    make: Make, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is of the look-up that asked, and says nothing to a later one of the same key."""
+    bench = make()
+    first, second = bench.stores
+    go = [threading.Event(), threading.Event()]
+
+    def held(gate: threading.Event, store: Store) -> Callable[[int, bytes], int]:
+        opener = store.open_below
+
+        def open_late(folder: int, key: bytes) -> int:
+            gate.wait(10)
+            return opener(folder, key)
+
+        return open_late
+
+    monkeypatch.setattr(second, "open_below", held(go[1], second))
+    old = await bench.open(b"a.mp4")  # which the second store has not, but does not say
+    (folders[0] / "a.mp4").write_bytes(b"c" * 1000)
+    assert old.is_overwritten()
+    monkeypatch.setattr(first, "open_below", held(go[0], first))
+    later = asyncio.ensure_future(bench.find(b"a.mp4"))
+    while second.lookups.pending < 2:  # noqa: ASYNC110 - the pool has no event to wait for
+        await asyncio.sleep(0.001)
+    go[1].set()
+    while second.lookups.pending:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.001)
+    assert not later.done()
+    go[0].set()
+    assert isinstance(await later, OpenFile)
+
+
+async def test_late_answer_beside_a_comparison(
+    make: Make, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that finds an object for a look-up that is over ends no other."""
+    (folders[1] / "a.mp4").write_bytes(b"a" * 1000)
+    bench = make()
+    go, compared = threading.Event(), threading.Event()
+    opener, comparer = bench.stores[1].open_below, module.compare
+
+    def open_late(folder: int, key: bytes) -> int:
+        go.wait(10)
+        return opener(folder, key)
+
+    def compare_late(file: OpenFile) -> bool:
+        compared.wait(10)
+        return comparer(file)
+
+    monkeypatch.setattr(bench.stores[1], "open_below", open_late)
+    file = await bench.open(b"a.mp4")
+    monkeypatch.setattr(module, "compare", compare_late)
+    bench.catalogue.tick += 10
+    later = asyncio.ensure_future(bench.find(b"a.mp4"))
+    await asyncio.sleep(0)
+    go.set()
+    while bench.stores[1].lookups.pending:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.001)
+    assert not later.done()
+    compared.set()
+    assert await later is file
     await bench.settle()
 
 

@@ -21,6 +21,11 @@ def make_teller(folder: Path) -> tuple[Teller, Tally]:
     return teller, tallies.open(b"192.0.2.1")
 
 
+def only_spool(folder: Path) -> Path:
+    (file,) = folder.glob("*.spool")
+    return file
+
+
 async def test_end_beside_a_thread_that_writes(tmp_path: Path) -> None:
     """What it was given, and what came after."""
     teller, tally = make_teller(tmp_path)
@@ -28,8 +33,7 @@ async def test_end_beside_a_thread_that_writes(tmp_path: Path) -> None:
     teller.tell([])
     tally.sent = 7
     teller.tell_now()
-    (file,) = tmp_path.glob("*.spool")
-    part = read_spool(file, 0)
+    part = read_spool(only_spool(tmp_path), 0)
     assert [list(record.sent.values()) for record in part.records] == [[5], [7]]
     assert part.is_complete
 
