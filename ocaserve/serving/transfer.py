@@ -41,7 +41,7 @@ _AHEAD_BYTES = 2 * 1024 * 1024  # asked of the disk beyond a cold step, for the 
 _COLD_STEP_BYTES = 1024 * 1024  # that a thread sends before the event loop hears of it
 _SURE_BYTES = 8 * 1024 * 1024  # of a long range that are asked about together
 _SURE_TICKS = 8  # two seconds for which the answer holds: the pages are in use
-_NOTHING = -1  # less than any position: not even a step of no bytes may be made without a question
+_NOTHING = -1  # less than any position: not even a step of no bytes ends there
 
 _LARGE_BUFFER_S = 0.05  # a client that takes the large buffer's bytes within this gets one
 
@@ -121,7 +121,7 @@ class Transfer:
         self._job = False  # a thread holds the socket
         self._held = False  # the response spans turns of the event loop
         self._abandoned = False
-        self._verified_to = -1  # the stop of the range whose last step may be made
+        self._verified_to = _NOTHING  # the stop of the range whose last step a thread allows
         self._fileno = sock.fileno()
         self._sure_stop = _NOTHING  # up to here steps are made without a question,
         self._sure_until = 0  # until this tick
@@ -166,7 +166,7 @@ class Transfer:
         self._taken = self.from_file = self._next = self._position = self._stop = 0
         self.first_byte = 0.0
         self._acked = 0
-        self._verified_to = -1
+        self._verified_to = _NOTHING
         self._tick = self._services.catalogue.tick
 
     def take_over(self, plan: ResponsePlan, file: OpenFile, taken: int) -> None:
@@ -226,12 +226,14 @@ class Transfer:
     def _is_verified(self, file: OpenFile) -> bool:
         """Before the last step of a range: was the file overwritten since the response began?
 
-        False: the step is not to be made now, because the answer was yes or takes a thread.
+        Asked each time that the step is tried, as it may wait for the client in between. False: it
+        is not to be made now, because the answer was yes or takes a thread.
         """
-        if self._verified_to == self._stop:
-            return True
-        self._verified_to = self._stop
         if not file.store.is_local:
+            if self._verified_to == self._stop:  # the thread has just said so
+                self._verified_to = _NOTHING
+                return True
+            self._verified_to = self._stop
             self._stop_writing()
             self._job = True
             self._progressed = monotonic()
@@ -500,7 +502,7 @@ class Transfer:
     def _step_cold(self, file: OpenFile, count: int) -> None:
         """Have a thread wait for the disk and send."""
         if count > _COLD_STEP_BYTES:  # which then is not the last step
-            count, self._verified_to = _COLD_STEP_BYTES, -1
+            count, self._verified_to = _COLD_STEP_BYTES, _NOTHING
         self._hold()
         if self._corked:  # what was sent shall not wait for the disk
             self._set_cork(corked=False)

@@ -191,6 +191,16 @@ def test_file_is_compared_before_the_last_step(
     assert stage.counts[STORE_PLACE] == (3 if is_overwritten else 5) * MIB
 
 
+def test_file_is_compared_again_when_the_last_step_has_waited(stage: Stage) -> None:
+    """The client may take its time between two parts of it."""
+    stage.take_over(3 * MIB, len(HEAD) + MIB)
+    stage.write(MIB)
+    stage.is_overwritten = True
+    stage.write(MIB)
+    assert stage.ended == [CloseReason.SHORT_BODY]
+    assert stage.counts[STORE_PLACE] == 2 * MIB
+
+
 def test_changed_file_ends_the_response(stage: Stage) -> None:
     stage.take_over(16 * MIB, len(HEAD) + MIB)
     stage.file.changed = True
