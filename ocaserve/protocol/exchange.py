@@ -7,6 +7,7 @@
      +-----------------------------------------------+               v
                                                     (GONE, from any) CLOSED
 
+  BETWEEN -- CLOSE_ASKED --> CLOSING
   BETWEEN, READING_HEAD -- BODY_STARTED --> READING_BODY -- BODY_COMPLETE --> SENDING
 
 READING_HEAD: nothing or a part of a head has arrived; the head's deadline runs. A new connection
@@ -53,6 +54,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.READING_BODY, Event.BODY_COMPLETE): State.SENDING,
     (State.SENDING, Event.SENT): State.BETWEEN,
     (State.SENDING, Event.CLOSE_ASKED): State.CLOSING,
+    (State.BETWEEN, Event.CLOSE_ASKED): State.CLOSING,
     (State.BETWEEN, Event.GONE): State.CLOSED,
     (State.READING_HEAD, Event.GONE): State.CLOSED,
     (State.READING_BODY, Event.GONE): State.CLOSED,

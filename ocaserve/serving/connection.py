@@ -36,6 +36,7 @@ from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import CLOSE_PLACES, HISTOGRAM_PLACES, Count
 from ocaserve.serving.histograms import Histogram, observe
 from ocaserve.serving.readiness import READ, WRITE
+from ocaserve.serving.sending import queued_bytes
 from ocaserve.serving.services import Duty, Services
 from ocaserve.serving.transfer import Transfer
 from ocaserve.serving.upload import Upload
@@ -64,7 +65,7 @@ class Connection:
 
     __slots__ = (
         "_began", "_buffer", "_eof", "_fileno", "_interest", "_note", "_reason", "_request",
-        "_services", "_tallied", "_transfer", "_upload", "address",
+        "_services", "_tallied", "_transfer", "_unacked", "_upload", "address",
         "deadline", "requests", "sock", "state", "tally", "watched",
     )  # fmt: skip
 
@@ -87,6 +88,7 @@ class Connection:
         self._note = ""  # for the log: why it was refused or cut
         self._reason = CloseReason.ASKED  # why the connection is closing, once it is
         self._eof = False  # the client will send no more
+        self._unacked = 0  # bytes on their way to it when its lingering was last looked at
         self._interest = 0  # what `services.readiness` watches for
         self._set_interest(READ)
         services.wheel.watch(self)
@@ -490,13 +492,37 @@ class Connection:
             self.close(self._reason)
             return
         self._buffer = b""
+        self._linger()
+
+    def _linger(self) -> None:
         try:
             self._shut_down()
         except OSError:
             self.close(CloseReason.CLIENT_GONE)
             return
-        self._set_deadline(monotonic() + services.limits.linger_s)
+        self._unacked = queued_bytes(self.sock)
+        self._set_deadline(monotonic() + self._services.limits.linger_s)
         self._resume_reading()
+
+    def _linger_on(self, now: float) -> None:
+        """For as long as the client goes on taking what it was sent; then close."""
+        limits = self._services.limits
+        before, self._unacked = self._unacked, queued_bytes(self.sock)
+        if before - self._unacked > limits.min_bytes_per_s * limits.linger_s:
+            self._set_deadline(now + limits.linger_s)
+        else:
+            self.close(self._reason)
+
+    def _end_idle(self) -> None:
+        """No request has come for long; but the last response may be on its way to a slow client,
+        and a request that comes now must not destroy it.
+        """
+        self._reason = CloseReason.DRAINED if self._services.draining else CloseReason.IDLE_TIMEOUT
+        if queued_bytes(self.sock):
+            self.state = next_state(self.state, Event.CLOSE_ASKED)
+            self._linger()
+        else:
+            self.close(self._reason)
 
     def _shut_down(self) -> None:
         """Close our side. Raises OSError."""
@@ -537,13 +563,12 @@ class Connection:
         if state is State.SENDING:
             self._judge(now)
         elif state is State.CLOSING:
-            self.close(self._reason)
+            self._linger_on(now)
         elif state is State.READING_BODY:
             self._upload = None
             self._refuse(RequestRefused(408, "body_timeout"), CloseReason.BODY_TIMEOUT)
         elif state is State.BETWEEN:
-            draining = self._services.draining
-            self.close(CloseReason.DRAINED if draining else CloseReason.IDLE_TIMEOUT)
+            self._end_idle()
         elif state is State.READING_HEAD and self._buffer:
             self._request = None
             self._began = now

@@ -47,6 +47,7 @@ def test_every_open_state_can_end() -> None:
         pytest.param("HEAD_COMPLETE SENT HEAD_COMPLETE SENT", State.BETWEEN, id="pipelined"),
         pytest.param("HEAD_COMPLETE CLOSE_ASKED GONE", State.CLOSED, id="last_response"),
         pytest.param("HEAD_COMPLETE GONE", State.CLOSED, id="client_gone_while_sending"),
+        pytest.param("HEAD_COMPLETE SENT CLOSE_ASKED GONE", State.CLOSED, id="idle_for_long"),
         pytest.param("GONE", State.CLOSED, id="nothing_said"),
         pytest.param("BODY_STARTED BODY_COMPLETE SENT", State.BETWEEN, id="upload"),
         pytest.param("BODY_STARTED GONE", State.CLOSED, id="client_gone_while_uploading"),

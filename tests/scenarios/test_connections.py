@@ -148,6 +148,38 @@ def test_empty_line_before_a_request(daemon: Daemon) -> None:
 # -- ends ----------------------------------------------------------------------------------------
 
 
+def test_end_of_an_idle_connection_whose_client_is_slow(serve: Serve, store: Path) -> None:
+    """What the kernel holds for it arrives, although it asks for more after that end."""
+    data = (store / "movie.mp4").read_bytes()[:1_000_000]
+    toml = "[serve.limits]\nidle_s = 1\nlinger_s = 0.5\nmin_bytes_per_s = 1000\n"
+    with serve(store, toml=toml, workers=1) as running:
+        with Wire(running.address, receive_buffer=4096) as wire:
+            wire.send(request("/movie.mp4", [("Range", "bytes=0-999999")]))
+            eventually(lambda: running.counters()["responses_2xx"] == 1, "the kernel has it all")
+            received = b""
+            asked = False
+            while part := wire.socket.recv(20_000):
+                received += part
+                time.sleep(0.05)  # 3 s altogether
+                if not asked and len(received) > 600_000:
+                    wire.send(request("/small.vtt"))
+                    asked = True
+        assert asked
+        assert received.partition(b"\r\n\r\n")[2] == data
+        eventually(lambda: running.counters()["close_idle_timeout"] == 1, "it is counted")
+
+
+def test_lingering_client_that_reads_nothing(serve: Serve, store: Path) -> None:
+    """It does not keep its place."""
+    toml = "[serve.limits]\nidle_s = 1\nlinger_s = 0.5\n"
+    with (
+        serve(store, toml=toml, workers=1) as running,
+        Wire(running.address, receive_buffer=4096) as wire,
+    ):
+        wire.send(request("/movie.mp4", [("Range", "bytes=0-999999")]))
+        eventually(lambda: running.counters()["close_idle_timeout"] == 1, "it is closed")
+
+
 @pytest.mark.parametrize("key", [BIG, "small.vtt", "empty.bin"])
 def test_half_closed_client_gets_its_answer(daemon: Daemon, store: Path, key: str) -> None:
     """A client that says it will ask no more still reads the whole answer."""
