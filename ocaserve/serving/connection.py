@@ -540,16 +540,30 @@ class Connection:
             return
         services = self._services
         services.counts[CLOSE_PLACES[reason]] += 1
-        if self.state is State.SENDING:
-            transfer = self._transfer
-            self._note = self._note or reason.label
-            self._account(transfer.plan.status, transfer.count_sent())
+        is_sending = self.state is State.SENDING
         self.state = State.CLOSED
         self._set_interest(0)
         services.wheel.forget(self)
-        services.tallies.close(self.tally)
+        if is_sending:
+            self._note = self._note or reason.label
+        if is_sending and self._transfer.is_busy:
+            services.leaving.add(self)
+        else:
+            self._leave(is_sending=is_sending)
         self._transfer.abandon()
         services.on_close(self)
+
+    def response_left(self) -> None:
+        """All is known of the response that was cut; or the worker ends, and cannot wait for it."""
+        if self in self._services.leaving:
+            self._services.leaving.remove(self)
+            self._leave(is_sending=True)
+
+    def _leave(self, *, is_sending: bool) -> None:
+        """Account for the response that was cut, if one was, and add no more to the tally."""
+        if is_sending:
+            self._account(self._transfer.plan.status, self._transfer.count_sent())
+        self._services.tallies.close(self.tally)
 
     # -- time ------------------------------------------------------------------------------------
 

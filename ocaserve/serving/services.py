@@ -41,6 +41,13 @@ class Client(Protocol):
         """The worker stops: go soon."""
 
 
+class Leaving(Protocol):
+    """A closed connection with a response for which a thread is busy still."""
+
+    def response_left(self) -> None:
+        """Account for the response with what is known of it."""
+
+
 class Clock:
     """The time of day as text, made once for all responses of a quarter of a second."""
 
@@ -101,6 +108,7 @@ class Services:
     on_close: Callable[[Client], None]
     on_store_error: Callable[[OSError], None]
     speedtest: OpenFile | None = None  # its content, if it is offered
+    leaving: set[Leaving] = field(default_factory=set)
     draining: bool = False
     duty: Duty = field(default_factory=Duty)
     drain_idle_s: float = field(default=1.0)

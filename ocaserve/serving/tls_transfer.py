@@ -43,7 +43,7 @@ class Encrypts(Protocol):
 class TlsTransfer(Transfer):
     """As `Transfer`, but all that it sends is encrypted first."""
 
-    __slots__ = ("_body", "_ciphertext", "_records")
+    __slots__ = ("_body", "_ciphertext", "_counted", "_records")
 
     def __init__(
         self, services: Services, sock: socket.socket, owner: Owner, records: Encrypts
@@ -52,6 +52,7 @@ class TlsTransfer(Transfer):
         self._records = records
         self._ciphertext = memoryview(b"")  # encrypted and not yet taken by the socket
         self._body = 0  # bytes of body encrypted for this response
+        self._counted = 0  # of them, those that the socket took and the counters know of
 
     @property
     def backlog(self) -> int:
@@ -60,14 +61,23 @@ class TlsTransfer(Transfer):
 
     def count_sent(self) -> int:
         """Bytes of body that the socket took so far, less some for the records around them."""
-        return max(0, self._body - len(self._ciphertext))
+        self._count_steps()
+        return self._counted
+
+    def _count_steps(self) -> None:
+        sent = self._body - len(self._ciphertext) - self._counted
+        if sent > 0:
+            self.from_file = self._counted = self._counted + sent
+            self._services.counts[_COPIED] += sent
+            if self._file is not None:
+                self._services.counts[self._file.store.bytes_place] += sent
 
     def clear(self) -> None:
-        self._body = 0
+        self._body = self._counted = 0
         super().clear()
 
     def begin(self, plan: ResponsePlan, file: OpenFile | None) -> None:
-        self._body = 0
+        self._body = self._counted = 0
         if not self._send_at_once(plan, file):
             super().begin(plan, file)
 
@@ -86,9 +96,7 @@ class TlsTransfer(Transfer):
         self._prepare(plan, file)
         self._head, self._next = b"", 1
         self._position = self._stop = stop
-        self.from_file = self._body = count = stop - position
-        self._services.counts[_COPIED] += count
-        self._services.counts[file.store.bytes_place] += count
+        self._body = stop - position
         self._ciphertext = memoryview(self._records.encrypt(plaintext))
         self._flush()
         return True
@@ -150,20 +158,17 @@ class TlsTransfer(Transfer):
         if not read:
             self._end(CloseReason.SHORT_BODY)
             return
-        self._count_copied(read)
+        self._pass(read)
         self._encrypt(_plaintext_view[: start + read])
 
     def _send_content(self, content: bytes) -> None:
-        self._count_copied(len(content))
+        self._pass(len(content))
         self._encrypt(self._head + content)
 
-    def _count_copied(self, count: int) -> None:
+    def _pass(self, count: int) -> None:
+        """So many bytes of the file are encrypted next."""
         self._position += count
         self._body += count
-        self.from_file += count
-        self._services.counts[_COPIED] += count
-        if self._file is not None:
-            self._services.counts[self._file.store.bytes_place] += count
 
     def _encrypt(self, plaintext: bytes | memoryview) -> None:
         """Encrypt a batch, which includes what there was of the head, and send it."""
@@ -225,8 +230,7 @@ class TlsTransfer(Transfer):
     def _cold_done(self, count: int, outcome: object) -> None:
         self._job = False
         if self._abandoned:
-            self._release()
-            self._sock.close()
+            self._leave()
         elif isinstance(outcome, OSError):
             self._break_off(outcome)
         elif isinstance(outcome, bytes) and outcome:

@@ -83,6 +83,9 @@ class Owner(Protocol):
     def response_over(self, reason: CloseReason | None) -> None:
         """The response has ended: whole (None), or cut for this reason."""
 
+    def response_left(self) -> None:
+        """The thread that was busy with an abandoned response is back: all is counted now."""
+
 
 class Transfer:
     """The response that a connection is sending, if any."""
@@ -134,6 +137,11 @@ class Transfer:
     def is_sending(self) -> bool:
         """Whether a response is under way that spans turns of the event loop."""
         return self._held
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread has the socket, and knows alone what it has sent."""
+        return self._job
 
     @property
     def has_sent(self) -> bool:
@@ -248,8 +256,7 @@ class Transfer:
         """A thread has compared the file; `file.changed` says what it found."""
         self._job = False
         if self._abandoned:
-            self._release()
-            self._sock.close()
+            self._leave()
         else:
             self._step()
 
@@ -290,13 +297,9 @@ class Transfer:
         elif not taken:
             self._end(CloseReason.SHORT_BODY)
             return
-        services = self._services
-        services.counts[self.cold_place if is_cold else self.hot_place] += taken
-        if self._file is not None:
-            services.counts[self._file.store.bytes_place] += taken
         position = self._position
-        self._position = end = position + taken
-        self.from_file += taken
+        self._count_file_bytes(taken, self.cold_place if is_cold else self.hot_place)
+        end = self._position
         if not is_cold and (position ^ end) >> WINDOW_BITS:
             self._confirm(position, end)
         if end == self._stop:
@@ -306,6 +309,14 @@ class Transfer:
             self._set_cork(corked=True)
         if not self._held or not self._writing:  # else the readiness that brought us here stays
             self._go_on(full=taken < count)
+
+    def _count_file_bytes(self, taken: int, place: int) -> None:
+        counts = self._services.counts
+        counts[place] += taken
+        if self._file is not None:
+            counts[self._file.store.bytes_place] += taken
+        self._position += taken
+        self.from_file += taken
 
     def _set_cork(self, *, corked: bool) -> None:
         """Steps of one response share segments; what is left of the last goes out at its end."""
@@ -534,8 +545,10 @@ class Transfer:
         waited_us = int((monotonic() - self._progressed) * 1e6)
         observe(self._services.counts, _COLD_READ_US, waited_us)
         if self._abandoned:
-            self._release()
-            self._sock.close()
+            if isinstance(outcome, int):
+                self._taken += outcome
+                self._count_file_bytes(max(0, outcome - len(self._head)), self.cold_place)
+            self._leave()
         elif isinstance(outcome, int):
             self._begin_window()  # the disk's time is not the client's slowness
             self._sent(outcome, count, is_cold=True)
@@ -595,6 +608,12 @@ class Transfer:
         if self._held:
             self._release()
         self._sock.close()
+
+    def _leave(self) -> None:
+        """The thread that `abandon` left the socket to is back."""
+        self._release()
+        self._sock.close()
+        self._owner.response_left()
 
 
 def _read_and_send(

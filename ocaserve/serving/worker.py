@@ -221,6 +221,8 @@ class Worker:
 
     def finish(self) -> None:
         """The loop has stopped: write the last lines."""
+        for connection in tuple(self._services.leaving):
+            connection.response_left()
         if self._services.log is not None:
             self._services.log.finish()
             self._count_lines(self._services.log)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +96,29 @@ def test_disk_that_does_not_answer(store: SlowStore, serve: Serve, loop: str) ->
         store.set_rules()
         cold.assert_whole()
         assert running.counters()["bytes_sendfile_cold"] > 0
+
+
+def test_client_that_goes_while_a_thread_sends(
+    store: SlowStore, serve: Serve, tmp_path: Path
+) -> None:
+    """What it got is logged and counted, once the thread is back."""
+    log = tmp_path / "access.json"
+    toml = f'[serve]\naccess_log = "{log}"\naccess_log_format = "json"\n'
+    store.set_rules(Rule("read", "cold0*", start=512 << 10, is_held=True))
+    with serve(store.path, workers=1, toml=toml) as running:
+        with Wire(running.address) as wire:
+            wire.send(request("/cold0.mp4"))
+            received = wire.read_exactly(300_000)
+            time.sleep(0.5)  # the thread has sent what it got, and waits for more
+            wire.reset()
+        eventually(lambda: running.counters()["close_client_gone"] == 1, "the abort is noticed")
+        assert running.counters()["responses_2xx"] == 0
+        store.set_rules()
+        eventually(lambda: log.stat().st_size, "it is logged")
+        line = json.loads(log.read_text())
+        assert line["bytes"] >= len(received.partition(b"\r\n\r\n")[2])
+        assert line["bytes"] == running.counters()["bytes_sendfile_cold"]
+        assert line["note"] == "client_gone"
 
 
 @pytest.mark.parametrize("operation", ["open", "getattr"])

@@ -52,28 +52,37 @@ class Stage:
     def __init__(self, sock: socket.socket) -> None:
         self.sender = Taking()
         self.counts = [0] * len(COUNTERS)
-        self.catalogue = SimpleNamespace(tick=100, hold=lambda _: None, release=lambda _: None)
+        self.catalogue = SimpleNamespace(
+            tick=100, hold=lambda _: None, release=lambda _: None,
+            read_from_disk=lambda *_: None,
+        )  # fmt: skip
         self.asked_ranges: list[tuple[int, int]] = []
         self.is_overwritten = False
         self.ended: list[CloseReason | None] = []
         self.passed_on: list[int] = []
+        self.left = 0
+        self.jobs: list[Callable[[object], None]] = []  # what hears a thread's outcome
+        self.is_in_memory = True
         self.soon: list[Callable[[], None]] = []
         self.file = SimpleNamespace(
             descriptor=9, changed=False, content=None, key=b"k",
             residency=SimpleNamespace(is_resident=self._is_resident, confirm=lambda *_: None),
-            store=SimpleNamespace(bytes_place=STORE_PLACE, is_local=True),
+            store=SimpleNamespace(
+                bytes_place=STORE_PLACE, is_local=True, reads_ahead=True,
+                reads=SimpleNamespace(submit=lambda _, done: self.jobs.append(done)),
+            ),
             is_overwritten=lambda: self.is_overwritten,
         )  # fmt: skip
         services: Any = SimpleNamespace(
             catalogue=self.catalogue, counts=self.counts, sender=self.sender, step_bytes=2 * MIB,
-            large_buffer_bytes=0, limits=SimpleNamespace(stall_s=60.0),
+            large_buffer_bytes=0, cold_pages="keep", limits=SimpleNamespace(stall_s=60.0),
             loop=SimpleNamespace(call_soon=self.soon.append),
         )  # fmt: skip
         self.transfer = Transfer(cast(Services, services), sock, self)
 
     def _is_resident(self, start: int, stop: int, tick: int) -> bool:
         self.asked_ranges.append((start, stop))
-        return True
+        return self.is_in_memory
 
     def want_write(self, *, wanted: bool) -> None:
         pass
@@ -83,6 +92,9 @@ class Stage:
 
     def response_over(self, reason: CloseReason | None) -> None:
         self.ended.append(reason)
+
+    def response_left(self) -> None:
+        self.left += 1
 
     def on_ready(self, events: int) -> None:
         self.passed_on.append(events)
@@ -199,6 +211,30 @@ def test_file_is_compared_again_when_the_last_step_has_waited(stage: Stage) -> N
     stage.write(MIB)
     assert stage.ended == [CloseReason.SHORT_BODY]
     assert stage.counts[STORE_PLACE] == 2 * MIB
+
+
+@pytest.mark.parametrize(
+    ("outcome", "sent"),
+    [
+        pytest.param(len(HEAD) + 5000, 5000, id="a_part"),
+        pytest.param(len(HEAD) - 1, 0, id="not_even_the_head"),
+        pytest.param(BrokenPipeError(), 0, id="nothing"),
+    ],
+)
+def test_thread_comes_back_to_an_abandoned_response(
+    stage: Stage, outcome: object, sent: int
+) -> None:
+    """What it has sent is counted, and then the owner hears of it."""
+    stage.is_in_memory = False
+    stage.begin(ByteRange(0, 4 * MIB))
+    assert stage.transfer.is_busy
+    stage.transfer.abandon()
+    assert stage.left == 0
+    (done,) = stage.jobs
+    done(outcome)
+    assert (stage.left, stage.ended) == (1, [])
+    assert stage.transfer.count_sent() == stage.transfer.from_file == sent
+    assert stage.counts[Count.BYTES_SENDFILE_COLD] == stage.counts[STORE_PLACE] == sent
 
 
 def test_changed_file_ends_the_response(stage: Stage) -> None:
