@@ -1,9 +1,9 @@
 """One line for each response, built in one step and written in batches by a thread.
 
 The event loop only appends to a list. A thread takes the list once a second, or when it has grown,
-and writes it with one call to a file opened for appending, so that the lines of several workers
-interleave whole. When the disk of the log cannot keep up, lines are dropped and counted: content is
-served all the same.
+and writes it with one call to a file opened for appending, or with several to a pipe, so that the
+lines of several workers interleave whole. When the disk of the log cannot keep up, lines are
+dropped and counted: content is served all the same.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import errno
 import json
 import os
 import re
+import stat
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
+from select import PIPE_BUF
 from typing import Any
 
 from ocaserve.protocol.messages import Fields, Request
 from ocaserve.serving.pool import IoPool
 
 _BATCH_LINES = 2_000  # handed over at once: about 400 kB, a millisecond of writing
+_MOST_BYTES = 1 << 30  # more than any batch has
 _MOST_PENDING = 20  # batches waiting for the disk; beyond it lines are dropped
 _LAST_S = 5.0  # that the end of the process waits for the disk
 _QUOTE, _BACKSLASH = b'"\\'  # numbers: looking for bytes would try them as a number first, and fail
@@ -131,6 +134,22 @@ def without_tokens(format_entry: Formatter) -> Formatter:
     return format_hidden
 
 
+def _bytes_at_once(file: int) -> int:
+    """What one write puts down whole, whoever else writes: to pipes little (pipe(7))."""
+    return _MOST_BYTES if stat.S_ISREG(os.fstat(file).st_mode) else PIPE_BUF
+
+
+def _pieces(lines: Sequence[bytes], most_bytes: int) -> Iterator[bytes]:
+    """Whole lines joined, up to so many bytes; a line that is longer is by itself."""
+    start = size = 0
+    for place, line in enumerate(lines):
+        if size + len(line) > most_bytes and place > start:
+            yield b"".join(lines[start:place])
+            start, size = place, 0
+        size += len(line)
+    yield b"".join(lines[start:])
+
+
 class AccessLog:
     """Collects lines and has them written. `path` is a file or "-" for standard output."""
 
@@ -141,6 +160,7 @@ class AccessLog:
         self.dropped = 0
         self._path = path
         self._file = self._open()
+        self._most_bytes = _bytes_at_once(self._file)
         self._lines: list[bytes] = []
         self._in_hand = 0  # lines that the thread has been given and not yet answered for
         self._writer = IoPool(loop, "access log", 1)
@@ -186,14 +206,15 @@ class AccessLog:
     def _swap(self) -> None:
         fresh = self._open()
         os.close(self._file)
-        self._file = fresh
+        self._file, self._most_bytes = fresh, _bytes_at_once(fresh)
 
     def _write_out(self, lines: list[bytes]) -> None:
         """Write all; runs in the thread. A full disk loses the batch, which is counted."""
         try:
-            data = memoryview(b"".join(lines))
-            while data:
-                data = data[os.write(self._file, data) :]
+            for piece in _pieces(lines, self._most_bytes):
+                data = memoryview(piece)
+                while data:
+                    data = data[os.write(self._file, data) :]
         except OSError:
             self.dropped += len(lines)
             raise

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import select
 import threading
 from pathlib import Path
 
@@ -136,6 +137,26 @@ async def test_lines_are_written_in_order(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes().split() == [b"%d" % n for n in range(5000)]
     assert log.taken == 5000
     assert log.dropped == 0
+
+
+@pytest.mark.parametrize("length", [1, 100, 4095, 4096, 5000])
+async def test_lines_in_a_pipe_stay_whole(length: int) -> None:
+    """Two workers fill it at once; only a line that is longer than a pipe takes whole may break."""
+    reader, writer = os.pipe()
+    logs = [make_log(Path(f"/dev/fd/{writer}"), []) for _ in range(2)]
+    os.close(writer)
+    letters = [b"a" * (length - 1) + b"\n", b"b" * (length - 1) + b"\n"]
+    for log, line in zip(logs, letters, strict=True):
+        for _ in range(500):
+            log.write(line)
+        log.flush()
+    received = b""
+    while len(received) < 1000 * length:
+        received += await asyncio.to_thread(os.read, reader, 1 << 16)
+    os.close(reader)
+    if length <= select.PIPE_BUF:
+        assert {bytes(line) for line in received.splitlines(keepends=True)} == set(letters)
+    assert sorted(received) == sorted(b"".join(letters) * 500)
 
 
 async def test_lines_after_reopening_go_to_the_new_file(tmp_path: Path) -> None:
