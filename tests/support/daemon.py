@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.processes import children_named, workers_of
+from tests.support.waiting import eventually
 from tests.support.wire import Address
 
 START_S = 20.0
@@ -123,9 +124,13 @@ class Daemon:
         return workers_of(self.pid)
 
     def control(self) -> int:
-        """The control process."""
-        (pid,) = children_named(self.pid, "oca-control")
-        return pid
+        """The control process, which takes its name a moment after the program is ready."""
+
+        def find() -> int:
+            pids = children_named(self.pid, "oca-control")
+            return pids[0] if len(pids) == 1 else 0
+
+        return eventually(find, "there is one control process")
 
     def counters(self) -> dict[str, int]:
         """Each counter and gauge, added up over all workers there have been."""
