@@ -84,21 +84,21 @@ def _find_client(config: str | None, control: str | None, token_file: str | None
         raise click.UsageError(f"--control {control!r}: {error}") from None
     if token_file is not None:
         token = _read_token(token_file)
-    token = token or find_token(os.environ, address)
     tls = _trust(certificate) if is_tls and not address.path else None
-    return Client(address, token, tls)
+    return Client(address, token, find_token(os.environ, address), tls)
 
 
 def _read_configuration(config: str) -> tuple[str, str, str]:
-    """Where it listens for us, a token to operate it, the file of its certificate if it has one."""
-    from ocaserve.settings import load_settings
+    """Where it listens for us, a token, the file of its certificate if it has one."""
+    from ocaserve.settings import load_control
     from ocaserve.settings.control import read_tokens
 
-    control = load_settings(config).control
+    control = load_control(config)
     if not control.listen:
         raise CallError(f"{config}: control.listen is empty: the appliance cannot be controlled")
     tokens = read_tokens(control)
-    return control.listen[0], next(iter(tokens.operate), ""), control.certificate
+    token = next(iter([*tokens.operate, *tokens.read]), "")  # the greater role first
+    return control.listen[0], token, control.certificate
 
 
 def _trust(certificate: str) -> ssl.SSLContext:
@@ -120,18 +120,34 @@ def _trust(certificate: str) -> ssl.SSLContext:
 
 
 def _read_token(file: str) -> str:
+    """The token that is all a file holds; what else it holds is not shown."""
+    from ocaserve.settings.control import is_token
+
     try:
-        return Path(file).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CallError(f"{file}: {error}") from error
+        token = Path(file).read_text("ascii", "replace").strip()
+    except OSError as error:
+        raise CallError(f"--token-file {file!r}: {error.strerror}") from error
+    if not is_token(token):
+        raise CallError(
+            f"--token-file {file!r}: must hold one token and nothing else: 16 characters or more "
+            "of `A-Za-z0-9._~+/=-`"
+        )
+    return token
 
 
 class Client:
-    """One appliance. Calls raise CallError."""
+    """One appliance. Calls raise CallError.
 
-    def __init__(self, address: Address, token: str, tls: ssl.SSLContext | None = None) -> None:
+    token: what the operator has named, else empty; found: what the appliance itself has left for
+    commands on this machine.
+    """
+
+    def __init__(
+        self, address: Address, token: str, found: str = "", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.address = address
-        self._token = token
+        self._token = token or found
+        self._may_go_without = not token
         self._tls = tls
 
     def get(self, path: str) -> dict[str, Any]:
@@ -157,16 +173,15 @@ class Client:
 
     @contextmanager
     def _exchange(self, method: str, path: str, body: object) -> Iterator[http.client.HTTPResponse]:
-        headers = {"Accept": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        if body is not None:
-            headers["Content-Type"] = "application/json"
         connection = self._connection()
         try:
-            data = None if body is None else json.dumps(body).encode()
-            connection.request(method, path, data, headers)
-            yield connection.getresponse()
+            response = self._ask(connection, method, path, body)
+            if response.status == 401 and self._token and self._may_go_without:
+                # A killed appliance leaves its token; what needs none is not lost by it.
+                self._token = ""
+                response.read()
+                response = self._ask(connection, method, path, body)
+            yield response
         except ConnectionRefusedError:
             self._complain("nothing listens there; is the appliance running?")
         except ssl.SSLError as error:
@@ -179,6 +194,19 @@ class Client:
             self._complain(str(error) or type(error).__name__)
         finally:
             connection.close()
+
+    def _ask(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: object
+    ) -> http.client.HTTPResponse:
+        headers = {"Accept": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            data = json.dumps(body).encode()
+        connection.request(method, path, data, headers)
+        return connection.getresponse()
 
     def _understand(self, status: int, data: bytes) -> dict[str, Any]:
         try:

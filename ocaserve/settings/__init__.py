@@ -10,7 +10,7 @@ A module for each table (`serve`, `tls`, ...), put together in `model`; `loading
 from ocaserve.settings.appliance import Appliance, StoreSettings
 from ocaserve.settings.control import Control, Tokens
 from ocaserve.settings.drain import Drain
-from ocaserve.settings.loading import load_settings, settings_from_directories
+from ocaserve.settings.loading import load_control, load_settings, settings_from_directories
 from ocaserve.settings.manual import describe_settings
 from ocaserve.settings.model import Settings
 from ocaserve.settings.serve import Limits, Serve
@@ -30,6 +30,7 @@ __all__ = [
     "Tls",
     "Tokens",
     "describe_settings",
+    "load_control",
     "load_settings",
     "settings_from_directories",
 ]

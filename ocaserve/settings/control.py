@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -78,6 +79,11 @@ class Control(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "is let go",
         ),
     ] = 15.0  # fmt: skip
+
+
+def is_token(given: str) -> bool:
+    """Whether it has the form of a bearer token."""
+    return re.match(_ALLOWED, given) is not None
 
 
 def read_tokens(control: Control) -> Tokens:

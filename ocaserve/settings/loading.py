@@ -15,6 +15,7 @@ from ocaserve.schema import find_faults
 from ocaserve.settings.appliance import StoreSettings
 from ocaserve.settings.bgp import resolve_bgp_paths
 from ocaserve.settings.contradictions import find_contradictions
+from ocaserve.settings.control import Control
 from ocaserve.settings.model import File, Settings
 from ocaserve.settings.signing import read_keys
 from ocaserve.settings.tls import Certificate
@@ -23,6 +24,19 @@ from ocaserve.settings.tls import Certificate
 def load_settings(file: str) -> Settings:
     """Read a configuration file. Raises SettingsError with every fault in it."""
     return _build(_read(file), file)
+
+
+def load_control(file: str) -> Control:
+    """Only how the appliance is reached. Raises SettingsError.
+
+    Whatever is wrong elsewhere in the file, a store that is gone for one, must not keep the
+    operator from the appliance that runs.
+    """
+    given = _read(file).get("control", {})
+    faults = list(find_faults(Control, given, "control"))
+    if faults:
+        raise SettingsError([f"{file}: {fault}" for fault in faults])
+    return _resolve_control(msgspec.convert(given, Control), Path(file).resolve().parent)
 
 
 def settings_from_directories(
@@ -94,11 +108,7 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
     signing = settings.signing
     if signing.keys_file:
         signing = msgspec.structs.replace(signing, keys_file=str(folder / signing.keys_file))
-    files = ("tokens_file", "certificate", "key")
-    paths = {name: given for name in files if (given := getattr(settings.control, name))}
-    control = msgspec.structs.replace(
-        settings.control, **{name: str(folder / given) for name, given in paths.items()}
-    )
+    control = _resolve_control(settings.control, folder)
     bgp = resolve_bgp_paths(settings.bgp, folder)
     ledger = settings.ledger
     if ledger.directory:
@@ -119,3 +129,11 @@ def _resolve_paths(settings: Settings, file: str) -> Settings:
         settings, store=stores, serve=serve, signing=signing, control=control, bgp=bgp,
         ledger=ledger, appliance=appliance, report=report, tls=tls,
     )  # fmt: skip
+
+
+def _resolve_control(control: Control, folder: Path) -> Control:
+    files = ("tokens_file", "certificate", "key")
+    paths = {name: given for name in files if (given := getattr(control, name))}
+    return msgspec.structs.replace(
+        control, **{name: str(folder / given) for name, given in paths.items()}
+    )

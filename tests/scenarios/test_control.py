@@ -62,10 +62,11 @@ def healthz(daemon: Daemon) -> tuple[int, bytes]:
     return answer.status, answer.body
 
 
-def command(*words: str) -> subprocess.CompletedProcess[str]:
+def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ocaserve", *words], capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", "ocaserve", *words],
+        capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
 
 
 # -- a killed control process --------------------------------------------------------------------
@@ -356,3 +357,59 @@ def test_command_with_a_wrong_time() -> None:
     done = command("drain", "--until", "tomorrow")
     assert done.returncode == 2
     assert "--until 'tomorrow': must be a time such as" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        pytest.param(f'operate = ["{OPERATE}"]\n', id="table_of_tokens"),
+        pytest.param("", id="empty"),
+        pytest.param(f"{OPERATE}\n{OPERATE}\n", id="two_tokens"),
+        pytest.param(f"{OPERATE}\xff", id="no_text"),
+    ],
+)
+def test_file_that_holds_no_token(guarded: Daemon, tmp_path: Path, held: str) -> None:
+    """It is named, what it must hold is said, and what it holds is not shown."""
+    file = tmp_path / "token"
+    file.write_text(held, "latin-1")
+    done = command("enable", "--control", control(guarded), "--token-file", str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"--token-file {str(file)!r}: must hold one token and nothing else" in done.stderr
+    assert OPERATE not in done.stderr
+
+
+def test_file_with_faults_elsewhere(guarded: Daemon, tmp_path: Path) -> None:
+    """A store that is gone, or a mistake in another table, does not lock the operator out."""
+    config = tmp_path / "faulty.toml"
+    config.write_text(
+        f'[serve]\nlisten = ["nonsense"]\nwokers = 1\n[[store]]\npath = "{tmp_path}/gone"\n'
+        f'[control]\nlisten = ["{control(guarded)}"]\ntokens = {{ operate = ["{OPERATE}"] }}\n'
+    )
+    assert command("enable", "-c", str(config)).returncode == 0
+    config.write_text(f'[control]\nlisten = ["{control(guarded)}"]\ntokens_fil = "x"\n')
+    done = command("enable", "-c", str(config))
+    assert done.returncode == 1
+    assert "control.tokens_fil: unknown key; did you mean 'tokens_file'?" in done.stderr
+
+
+def test_file_with_tokens_to_read(guarded: Daemon, tmp_path: Path) -> None:
+    """They are shown by commands that have no better."""
+    config = tmp_path / "reader.toml"
+    for token, expected in ((READ + "x", 1), (READ, 0)):
+        config.write_text(
+            f'[control]\nlisten = ["{control(guarded)}"]\ntokens = {{ read = ["{token}"] }}\n'
+        )
+        assert command("status", "-c", str(config)).returncode == expected
+    assert "needs a token of the role operate" in command("enable", "-c", str(config)).stderr
+
+
+def test_token_of_an_appliance_that_was_killed(guarded: Daemon, tmp_path: Path) -> None:
+    """It is not the running one's; what needs no token goes on without."""
+    folder = tmp_path / "ocaserve"
+    folder.mkdir(mode=0o700)
+    (folder / f"token-{control(guarded)}").write_text("stale-token-0123456789")
+    words = ("--control", control(guarded))
+    assert command("status", *words, XDG_RUNTIME_DIR=str(tmp_path)).returncode == 0
+    done = command("enable", *words, XDG_RUNTIME_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert "this needs a token of the role operate" in done.stderr
