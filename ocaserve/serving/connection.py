@@ -183,6 +183,7 @@ class Connection:
             request = parser.parse(data[:stop])
         except RequestRefused as refusal:
             self._request = None
+            self._began = monotonic()
             self._refuse(refusal)
         else:
             self._buffer = data[stop:]

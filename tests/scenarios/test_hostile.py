@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import select
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -188,6 +190,19 @@ def assert_refused(daemon: Daemon, said: bytes, *statuses: int) -> None:
 def test_malformed_request_line(daemon: Daemon, said: bytes, status: int) -> None:
     """Refused with the status that fits, and the connection ends."""
     assert_refused(daemon, said, status)
+
+
+def test_refusal_has_its_own_duration(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Also when nothing came before it: no longer than its client has been there."""
+    log = tmp_path / "access.log"
+    toml = f'[serve]\naccess_log = "{log}"\naccess_log_format = "json"\n'
+    began = time.monotonic()
+    with serve(store, toml=toml, workers=1) as daemon:
+        assert fetch(daemon.address, b"NONSENSE\r\n\r\n").status == 400
+        eventually(log.read_text, "it is logged")
+    entry = json.loads(log.read_text())
+    assert (entry["request"], entry["status"]) == ("NONSENSE", 400)
+    assert entry["duration_s"] < time.monotonic() - began
 
 
 @pytest.mark.parametrize(("said", "status"), FIELD_LINES)
