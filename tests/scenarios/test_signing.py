@@ -196,6 +196,16 @@ def test_refused(daemon: Daemon, log: Path, target: str, host: str, note: str) -
     assert OTHERS not in log.read_text(), "tokens are hidden"
 
 
+def test_token_of_the_page_before_is_not_logged(daemon: Daemon, log: Path) -> None:
+    """A player that follows one signed URL from another tells the first in its Referer."""
+    came_from = f"https://{HOST}{sign('/page.html')}"
+    token = came_from.rpartition("&t=")[2]
+    assert ask(daemon, sign(f"/{MOVIE}"), ("Referer", came_from)).status == 200
+    hidden = came_from.replace(token, "-")
+    eventually(lambda: f'"referer":"{hidden}"' in log.read_text(), "it is logged")
+    assert token not in log.read_text()
+
+
 def test_without_host(daemon: Daemon) -> None:
     """HTTP/1.0 allows it; a token for no host does not exist."""
     assert ask(daemon, GOOD, host=None, minor=0).status == 403

@@ -51,15 +51,26 @@ def test_plain_line_is_the_combined_one(target: bytes, fields: Fields) -> None:
         pytest.param(b"/a?t=secret&v=1", b"/a?t=-&v=1", id="first"),
         pytest.param(b"/a?t=secret&t=secret", b"/a?t=-&t=-", id="two"),
         pytest.param(b"/t=1?at=1", b"/t=1?at=1", id="none"),
+        pytest.param(b'/a?t=se"cret&v=1', b"/a?t=-&v=1", id="quote"),
+        pytest.param(b"/a?t=se\\cret", b"/a?t=-", id="backslash"),
+        pytest.param(
+            b"/?u=b%3Fv%3D1%26t%3Dsecret%26e=2", b"/?u=b%3Fv%3D1%26t%3D-%26e=2", id="inner"
+        ),
     ],
 )
 def test_tokens_are_hidden(target: bytes, logged: bytes) -> None:
+    """Wherever in a line a URL may stand."""
     write = without_tokens(format_combined)
     request = REQUEST._replace(target=target)
     line = write(WHEN, b"192.0.2.1", request, b"", 206, 10, 0.5, "")
-    assert b'"GET %b HTTP/1.1"' % logged in line
+    assert b'"GET %b HTTP/1.1" 206 10 "http://page/"' % logged in line
     line = write(WHEN, b"192.0.2.1", None, b"GET %b X" % target, 400, 10, 0.5, "")
-    assert b'"GET %b X"' % logged in line
+    assert b'"GET %b X" 400' % logged in line
+    came_from = Fields(referer=b"http://oca" + target, user_agent=target)
+    line = write(WHEN, b"192.0.2.1", REQUEST._replace(fields=came_from), b"", 206, 10, 0.5, "")
+    assert line.endswith(b' 206 10 "http://oca%b" "%b"\n' % (logged, logged))
+    line = without_tokens(format_json)(WHEN, b"", request, b"", 206, 10, 0.5, "")
+    assert json.loads(line)["target"] == logged.decode()
 
 
 def test_absent_fields_are_dashes() -> None:
