@@ -133,8 +133,12 @@ async def tell_problems(request: web.Request, handler: Handler) -> web.StreamRes
         response = answer_problem(problem)
     except web.HTTPException as error:
         response = answer_problem(problem_from_aiohttp(error))
-    except (asyncio.CancelledError, ConnectionError):
+    except asyncio.CancelledError:
         raise
+    except ConnectionError:
+        if request.transport is not None and not request.transport.is_closing():
+            raise
+        response = web.Response()  # the client has gone, as those of streams do: nobody hears it
     except Exception:  # noqa: BLE001 - the border: a defect of one route is not the others'
         _log.exception("control: %s %s failed", request.method, request.path)
         response = answer_problem(Problem(500, "a defect of the appliance; its log has more"))

@@ -295,6 +295,27 @@ def test_token_of_the_appliance(serve: Serve, store: Path, tmp_path: Path) -> No
     assert not file.exists()
 
 
+# -- streams -------------------------------------------------------------------------------------
+
+
+def test_viewers_that_leave(daemon: Daemon) -> None:
+    """Who closes the dashboard is no event for the log."""
+    before = daemon.log.read_text()
+    asked = request("/v1/dashboard/events")
+    with ExitStack() as viewers:
+        for _ in range(8):
+            viewer = viewers.enter_context(Wire(control(daemon).removeprefix("unix:")))
+            viewer.send(asked)
+            assert viewer.read_head().status == 200
+    with Wire(control(daemon).removeprefix("unix:")) as last:
+        last.send(asked)
+        last.read_head()
+        lines = last.socket.makefile("rb")
+        for _ in range(3):  # by then the others have been written to
+            assert any(line.startswith(b"data: ") for line in lines)
+    assert "Traceback" not in daemon.log.read_text().removeprefix(before)
+
+
 # -- commands ------------------------------------------------------------------------------------
 
 
