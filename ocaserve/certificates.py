@@ -14,6 +14,8 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from ocaserve.settings.model import File
+from ocaserve.settings.secrecy import NOT_EVERYBODY, is_everybodys
 from ocaserve.settings.tls import Certificate
 
 # SSLError.reason where the key is another certificate's: of the same kind of key, or of another.
@@ -100,6 +102,24 @@ def find_untimely(pairs: Sequence[Certificate], now: datetime | None = None) -> 
         f"tls.certificates[{place}].cert = {pair.cert!r}: {fault}"
         for place, pair, fault in faults
         if fault is not None
+    ]
+
+
+def find_open_keys(settings: File) -> list[str]:
+    """A line for each private key that all users of the machine can read.
+
+    As above, no reason not to start.
+    """
+    keys = {}
+    if settings.tls.listen:
+        pairs = enumerate(settings.tls.certificates)
+        keys = {f"tls.certificates[{place}].key": pair.key for place, pair in pairs}
+    if settings.control.key:
+        keys["control.key"] = settings.control.key
+    elif settings.control.certificate:  # which then holds both
+        keys["control.certificate"] = settings.control.certificate
+    return [
+        f"{name} = {file!r}: {NOT_EVERYBODY}" for name, file in keys.items() if is_everybodys(file)
     ]
 
 

@@ -151,9 +151,25 @@ def test_keys_in_the_file(tmp_path: Path) -> None:
 
 def test_keys_in_a_file_of_their_own(tmp_path: Path) -> None:
     """Its path is relative to the configuration."""
-    (tmp_path / "keys.toml").write_text(f'# rotated in May\n29 = "{SECRET}"\n30 = "{OTHER}"\n')
-    signing = load(tmp_path, '[signing]\nkeys_file = "keys.toml"\nclock_skew_s = 0\n').signing
-    assert signing.keys == {"29": SECRET, "30": OTHER}
+    file = tmp_path / "keys.toml"
+    write_private(file, f'# rotated in May\n29 = "{SECRET}"\n30 = "{OTHER}"\n')
+    toml = '[signing]\nkeys_file = "keys.toml"\nclock_skew_s = 0\n'
+    assert load(tmp_path, toml).signing.keys == {"29": SECRET, "30": OTHER}
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
+def test_file_of_keys_that_others_can_read(tmp_path: Path, mode: int) -> None:
+    """It is refused, as every file of secrets that is ours alone."""
+    file = tmp_path / "keys.toml"
+    write_private(file, f'29 = "{SECRET}"\n')
+    file.chmod(mode)
+    with pytest.raises(SettingsError, match=r"signing\.keys_file = .*: others can read it"):
+        load(tmp_path, '[signing]\nkeys_file = "keys.toml"\n')
+
+
+def write_private(file: Path, text: str) -> None:
+    file.write_text(text)
+    file.chmod(0o600)
 
 
 LEAKY = "deadbeefdeadbeef"  # of eight bytes, and so refused
@@ -213,7 +229,7 @@ LEAKY = "deadbeefdeadbeef"  # of eight bytes, and so refused
 def test_fault(tmp_path: Path, toml: str, keys: str | None, fault: str) -> None:
     """What is wrong, without the secret that may be right."""
     if keys is not None:
-        (tmp_path / "k").write_text(keys)
+        write_private(tmp_path / "k", keys)
     file = tmp_path / "ocaserve.toml"
     (tmp_path / "disk1").mkdir()
     file.write_text(f'store = [{{ path = "disk1" }}]\n{toml}\n')

@@ -114,6 +114,12 @@ def key_with_passphrase(folder: Path) -> Pair:
     return pair
 
 
+def key_for_everybody(folder: Path) -> Pair:
+    pair = make_pair(folder, "b", "b.example")
+    pair.key.chmod(0o644)
+    return pair
+
+
 @pytest.mark.parametrize(
     ("make", "setting", "file", "fault"),
     [
@@ -139,6 +145,9 @@ def key_with_passphrase(folder: Path) -> Pair:
         ),
         pytest.param(
             key_with_passphrase, "key", "b.key", "without a passphrase", id="key_with_passphrase"
+        ),
+        pytest.param(
+            key_for_everybody, "key", "b.key", "everybody can read it", id="key_for_everybody"
         ),
     ],
 )  # fmt: skip
@@ -166,6 +175,22 @@ def test_good(tmp_path: Path) -> None:
     status, said = check(tmp_path, *pairs)
     assert status == 0
     assert "and with TLS on   127.0.0.1:0" in said
+
+
+@pytest.mark.parametrize("kept", ["apart", "together"])
+def test_key_of_control_for_everybody(tmp_path: Path, kept: str) -> None:
+    """It is named, wherever it is kept."""
+    pair = make_pair(tmp_path, "a", "a.example")
+    toml = f'[control]\ncertificate = "{pair.cert}"\nkey = "{pair.key}"\n'
+    name = "control.key"
+    if kept == "together":
+        pair.cert.write_text(pair.cert.read_text() + pair.key.read_text())
+        toml, name = f'[control]\ncertificate = "{pair.cert}"\n', "control.certificate"
+    pair.key.chmod(0o644)
+    status, said = check_table(tmp_path, toml)
+    assert status == 1
+    assert f"{name} = " in said
+    assert "everybody can read it; must be for its owner, or a group, only (0640)" in said
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def _start_logging() -> None:
 )
 def check(config: str) -> None:
     """Validate a configuration and say what would be done."""
-    from ocaserve.certificates import find_untimely
+    from ocaserve.certificates import find_open_keys, find_untimely
     from ocaserve.settings import load_settings
     from ocaserve.steering.exabgp import check_with_exabgp
 
@@ -94,9 +94,10 @@ def check(config: str) -> None:
     except OcaserveError as error:
         fail(error)
     workers = settings.worker_count
-    untimely = find_untimely(settings.tls.certificates) if settings.tls.listen else []
-    if untimely:
-        fail(SettingsError([f"{config}: {fault}" for fault in untimely]))
+    pairs = settings.tls.certificates if settings.tls.listen else []
+    doubts = [*find_untimely(pairs), *find_open_keys(settings)]
+    if doubts:
+        fail(SettingsError([f"{config}: {doubt}" for doubt in doubts]))
     click.echo(f"{config}: good")
     click.echo(f"  would listen on   {', '.join(settings.serve.listen)}")
     if settings.tls.listen:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import pwd
-import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +14,7 @@ from msgspec import Struct
 
 from bgp.configuration import ConfigurationError, check_md5_key
 from ocaserve.schema import choice, number, text
+from ocaserve.settings.secrecy import OWNER_ONLY, is_owners_only
 
 FAMILIES = ("ipv4", "ipv6")
 _YES_OR_NO = "true or false"
@@ -205,14 +205,12 @@ def _find_neighbor_faults(neighbor: NeighborSettings) -> Iterator[str]:
 def _find_key_faults(file: str) -> Iterator[str]:
     try:
         read_md5_key(file)
-        mode = os.stat(file).st_mode
+        if not is_owners_only(file):
+            yield f"md5_file = {file!r}: {OWNER_ONLY}"
     except OSError as error:
         yield f"md5_file = {file!r}: {error.strerror}"
     except ValueError as error:
         yield f"md5_file = {file!r}: {error}"
-    else:
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            yield f"md5_file = {file!r}: others can read it; must be for its owner only (0600)"
 
 
 def _find_doubles(neighbors: Sequence[NeighborSettings]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from pathlib import Path
@@ -13,6 +12,7 @@ from msgspec import Struct
 
 from ocaserve.errors import SettingsError
 from ocaserve.schema import find_faults, number, secret, text
+from ocaserve.settings.secrecy import OWNER_ONLY, is_owners_only
 
 _ALLOWED = r"^[A-Za-z0-9._~+/=-]{16,}\Z"  # token68 of RFC 9110 section 11.2, not guessable
 
@@ -92,14 +92,14 @@ def read_tokens(control: Control) -> Tokens:
         return control.tokens
     where = f"control.tokens_file = {control.tokens_file!r}"
     try:
-        mode = os.stat(control.tokens_file).st_mode
+        is_private = is_owners_only(control.tokens_file)
         values = tomllib.loads(Path(control.tokens_file).read_bytes().decode())
     except OSError as error:
         raise SettingsError([f"{where}: {error.strerror}"]) from error
     except ValueError as error:  # the text of the error may show a piece of the file
         raise SettingsError([f"{where}: must be TOML"]) from error
-    if mode & 0o077:
-        raise SettingsError([f"{where}: others can read it; must be for its owner only (0600)"])
+    if not is_private:
+        raise SettingsError([f"{where}: {OWNER_ONLY}"])
     faults = list(find_faults(Tokens, values))
     if faults:
         raise SettingsError([f"{where}: {fault}" for fault in faults])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from ocaserve.schema import number, text
+from ocaserve.settings.secrecy import OWNER_ONLY, is_owners_only
 
 
 class Report(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -62,16 +61,12 @@ def find_report_faults(report: Report) -> Iterator[str]:
         elif parts.username or parts.password:
             yield "report.push_url: must not hold a password; use report.token_file"
     if report.token_file:
+        where = f"report.token_file = {report.token_file!r}"
         try:
-            mode = os.stat(report.token_file).st_mode
+            if not is_owners_only(report.token_file):
+                yield f"{where}: {OWNER_ONLY}"
         except OSError as error:
-            yield f"report.token_file = {report.token_file!r}: {error.strerror}"
-            return
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            yield (
-                f"report.token_file = {report.token_file!r}: others can read it; "
-                "must be for its owner only (0600)"
-            )
+            yield f"{where}: {error.strerror}"
 
 
 def read_push_token(file: str) -> str:

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from ocaserve.errors import SettingsError
 from ocaserve.schema import describe_allowed, flag, number, secret, text
+from ocaserve.settings.secrecy import OWNER_ONLY, is_owners_only
 
 _HOST = r"^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])\Z"
 
@@ -41,7 +42,7 @@ class Signing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         text(
             "a file",
             "that holds the table of `keys` instead, in TOML, so that it can be kept from those "
-            "who may read this one; HUP reads it again",
+            "who may read this one; only its owner may; HUP reads it again",
         ),
     ] = ""
     hosts: Annotated[
@@ -73,6 +74,7 @@ def read_keys(signing: Signing) -> Signing:
         return signing
     where = f"signing.keys_file = {signing.keys_file!r}"
     try:
+        is_private = is_owners_only(signing.keys_file)
         keys = msgspec.convert(tomllib.loads(Path(signing.keys_file).read_text()), Keys)
     except OSError as error:
         raise SettingsError([f"{where}: {error.strerror}"]) from error
@@ -80,6 +82,8 @@ def read_keys(signing: Signing) -> Signing:
         raise SettingsError([f"{where}: not TOML"]) from None
     except msgspec.ValidationError:
         raise SettingsError([f"{where}: must hold {describe_allowed(Keys)}"]) from None
+    if not is_private:
+        raise SettingsError([f"{where}: {OWNER_ONLY}"])
     if not keys:
         raise SettingsError([f"{where}: holds no key"])
     return msgspec.structs.replace(signing, keys=keys)

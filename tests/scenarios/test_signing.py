@@ -238,6 +238,8 @@ def test_keys_are_rotated_without_a_restart(store: Path, tmp_path: Path) -> None
         f'[signing]\nkeys_file = "keys.toml"\n[[store]]\npath = "{store}"\n'
     )
 
+    keys.touch(0o600)
+
     def write_keys(*versions: str) -> None:
         keys.write_text("".join(f'{version} = "{SECRETS[version]}"\n' for version in versions))
 

@@ -65,5 +65,6 @@ def make_pair(
             serialization.NoEncryption(),
         )
     )
+    pair.key.chmod(0o600)
     pair.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return pair
