@@ -15,6 +15,8 @@ import socket
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 
+from ocaserve.sockets import BACKLOG
+
 _log = logging.getLogger(__name__)
 
 _BATCH = 8
@@ -68,14 +70,21 @@ class Acceptor:
         self._active = wanted
 
     def close(self) -> None:
-        """Accept no more, ever: while one process holds a listener, the kernel queues clients."""
+        """Accept no more, ever: while one process holds a listener, the kernel queues clients.
+
+        Those in its queue are accepted before: the kernel resets them when the last one closes.
+        """
         self.accept_from(())
         self._closed = True
-        for listener in self._listeners:
+        for place, listener in enumerate(self._listeners):
+            self._accept(listener, place, BACKLOG)
             listener.close()
 
     def _on_readable(self, listener: socket.socket, place: int) -> None:
-        for _ in range(_BATCH):
+        self._accept(listener, place, _BATCH)
+
+    def _accept(self, listener: socket.socket, place: int, most: int) -> None:
+        for _ in range(most):
             try:
                 sock, peer = listener.accept()
             except (BlockingIOError, InterruptedError):
@@ -92,7 +101,7 @@ class Acceptor:
             self._admit(sock, address_text(peer), place)
 
     def _pause(self, error: OSError) -> None:
-        if self._paused:
+        if self._paused or self._closed:
             return
         _log.warning("accepting pauses for %s s: %s", _PAUSE_S, error.strerror)
         self._paused = True

@@ -127,6 +127,23 @@ async def test_closed_listener_refuses(listeners: list[socket.socket]) -> None:
         socket.create_connection(address)
 
 
+async def test_clients_in_the_queue_are_accepted_before_closing(
+    listeners: list[socket.socket],
+) -> None:
+    """Also in that of a listener that another worker looked at."""
+    admitted = Admitted()
+    acceptor = Acceptor(asyncio.get_running_loop(), listeners, admitted.admit, admitted.count_error)
+    acceptor.accept_from([0])
+    clients = [
+        socket.create_connection(sock.getsockname()) for sock in listeners for _ in range(20)
+    ]
+    acceptor.close()
+    assert len(admitted.sockets) == 40
+    for client in clients:
+        client.close()
+    admitted.close()
+
+
 async def test_unknown_error_is_not_swallowed(listeners: list[socket.socket]) -> None:
     class Broken:
         def accept(self) -> None:
