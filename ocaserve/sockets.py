@@ -39,13 +39,19 @@ _SERVICE_SOCKET_MASK = 0o117  # a file with access for its user and its group on
 Listeners = dict[Address, list[socket.socket]]
 
 
-def bind_address(address: Address, count: int) -> list[socket.socket]:
-    """`count` listening sockets on a TCP address, or one on a path. Raises ListenError."""
+def bind_address(
+    address: Address, count: int, ours: Collection[Address] = ()
+) -> list[socket.socket]:
+    """`count` listening sockets on a TCP address, or one on a path. Raises ListenError.
+
+    ours: addresses that we listen on, which may be wider or narrower ones of the same port.
+    """
     sockets: list[socket.socket] = []
     try:
         if address.path:
             return [_bind_path(address)]
-        _refuse_busy_port(address)
+        if not any(address.overlaps(known) for known in ours):
+            _refuse_busy_port(address)
         for _ in range(count):
             sockets.append(_bind_tcp(bound_address(sockets[0]) if sockets else address))
     except OSError as error:
@@ -100,7 +106,8 @@ def _refuse_busy_port(address: Address) -> None:
     """Raise OSError if another program has the address.
 
     With SO_REUSEPORT a second appliance of the same user could join the first one's port and take
-    half of its clients. So the port is tried without it once, before the sockets are bound.
+    half of its clients. So the port is tried without it once, before the sockets are bound; but not
+    where a part of it is ours, which keeps others from it already.
     """
     with socket.socket(address.family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -212,7 +219,7 @@ def open_listeners(
             # In order: of several that were made from port 0 the first listed was ours before.
             free = [known for known in present if known not in wanted]
             address = _find_present(parse_address(text), free)
-            sockets = present.get(address) or bind_address(address, workers)
+            sockets = present.get(address) or bind_address(address, workers, present)
             wanted[bound_address(sockets[0])] = sockets
     except ListenError:
         close_listeners(wanted, besides=present)
@@ -238,7 +245,7 @@ def open_service_listeners(addresses: Sequence[str], present: Listeners) -> List
             if sockets is None:
                 mask = os.umask(_SERVICE_SOCKET_MASK)
                 try:
-                    sockets = bind_address(address, 1)
+                    sockets = bind_address(address, 1, present)
                 finally:
                     os.umask(mask)
             wanted[bound_address(sockets[0])] = sockets

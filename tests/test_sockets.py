@@ -180,6 +180,26 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
     close_all(after)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param("127.0.0.1", "0.0.0.0", id="wider"),
+        pytest.param("0.0.0.0", "127.0.0.1", id="narrower"),
+        pytest.param("[::1]", "[::]", id="wider_ipv6"),
+    ],
+)
+def test_other_hosts_of_a_port_that_is_ours(first: str, second: str) -> None:
+    """A reload can widen an address, or narrow it; both are there while workers are replaced."""
+    before = open_listeners(serve(f"{first}:0"), 2, {})
+    (address,) = before
+    other = f"{second}:{address.port}"
+    with pytest.raises(ListenError, match="in use"):
+        open_listeners(serve(other), 2, {})
+    after = open_listeners(serve(other), 2, before)
+    assert [str(known) for known in after] == [other]
+    close_all({**before, **after})
+
+
 def test_two_free_ports_are_two() -> None:
     """Also when they are asked for again."""
     twice = serve("127.0.0.1:0", "127.0.0.1:0")

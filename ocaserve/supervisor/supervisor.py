@@ -245,6 +245,9 @@ class Supervisor:
             tuple(self._workers.values()),
             self._resting,
         )
+        has_reloaded = plan.is_settled and self._is_reloading
+        if has_reloaded:
+            self._close_abandoned()
         for worker in plan.retire:
             self._retire(worker, self._settings.serve.reload_drain_s)
         for place in plan.start:
@@ -252,7 +255,7 @@ class Supervisor:
         self._share_out()
         if plan.is_settled and self._phase is Phase.STARTING:
             self._announce()
-        elif plan.is_settled and self._is_reloading:
+        elif has_reloaded:
             self._end_reload()
 
     def _ledger_folder(self) -> Path | None:
@@ -530,16 +533,22 @@ class Supervisor:
         self._is_reloading = True
         self._pursue_plan()
 
+    def _close_abandoned(self) -> None:
+        """Give up what only other generations wanted, before the last worker of those does.
+
+        That one is left to accept whoever waits there.
+        """
+        kept = self._all_listeners().keys() | self._lent
+        close_listeners(self._open, besides=kept)
+        self._open = {a: s for a, s in self._open.items() if a in kept}
+
     def _end_reload(self) -> None:
-        """Every place has its worker: let go of what only other generations wanted."""
+        """Every place has its worker."""
         outcome = "the settings are as they were" if self._fallback is None else "reloaded"
         self._is_reloading = False
         if self._fallback is not None:
             self._end_reload_with("done")
         self._fallback = None
-        kept = self._all_listeners().keys() | self._lent
-        close_listeners(self._open, besides=kept)
-        self._open = {a: s for a, s in self._open.items() if a in kept}
         self._start_services()
         status = self._describe()
         _log.info("%s: %s", outcome, status)

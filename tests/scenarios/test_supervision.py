@@ -158,6 +158,28 @@ def test_reload_with_other_settings(store: Path, tmp_path: Path) -> None:
         assert fetch(daemon.address, request("/list.m3u8")).body == b"#EXTM3U"
 
 
+def test_reload_to_another_address_of_the_port(store: Path, tmp_path: Path) -> None:
+    """From loopback to every host and back, and no client is refused."""
+    config = tmp_path / "ocaserve.toml"
+
+    def configure(host: str, port: int) -> None:
+        config.write_text(
+            f'[serve]\nlisten = ["{host}:{port}"]\naccess_log = "off"\n[control]\nlisten = []\n'
+            f'[[store]]\npath = "{store}"\n'
+        )
+
+    configure("127.0.0.1", 0)
+    with running(Daemon.start(["serve", "-c", str(config)], tmp_path / "log")) as daemon:
+        port = int(daemon.address[1])
+        for turn, host in enumerate(("0.0.0.0", "127.0.0.1"), 1):
+            configure(host, port)
+            daemon.signal(signal.SIGHUP)
+            while daemon.log.read_text().count("reloaded: ") < turn:
+                assert fetch(daemon.address, request("/list.m3u8")).status == 200
+            assert fetch(daemon.address, request("/list.m3u8")).status == 200
+        assert "refused" not in daemon.log.read_text()
+
+
 @contextmanager
 def running(daemon: Daemon) -> Iterator[Daemon]:
     try:
