@@ -150,6 +150,10 @@ class Client:
         self._may_go_without = not token
         self._tls = tls
 
+    def without_token(self) -> Client:
+        """The same appliance, asked as anybody may."""
+        return Client(self.address, "", "", self._tls)
+
     def get(self, path: str) -> dict[str, Any]:
         """What is there."""
         return self._call("GET", path, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +22,8 @@ T = TypeVar("T")
 _POLL_S = 0.5
 _WATCH_S = 1.0
 _RELOAD_S = 60.0
+_SILENCE_S = 10.0  # of a control process that is replaced, which takes a second or two
+_BY_SIGNAL = "where [control] has changed, `systemctl reload ocaserve` (SIGHUP) has it read"
 _LEVELS = {"ok": "green", "warning": "yellow", "error": "red"}
 _COLOURS = {"serving": "green", "starting": "yellow", "draining": "yellow", "drained": "blue"}
 
@@ -96,21 +98,55 @@ def enable(config: str | None, control: str | None, token_file: str | None, as_j
 def reload(config: str | None, control: str | None, token_file: str | None, as_json: bool) -> None:
     """Have the appliance read its settings again; no client is cut."""
     client = connect(config, control, token_file)
-    before = _ask(lambda: client.get("/v1/reload"))["at"]
-    _ask(lambda: client.post("/v1/reload"))
-    last_chance = time.monotonic() + _RELOAD_S
-    found = _ask(lambda: client.get("/v1/reload"))
-    while found["at"] == before or found["outcome"] == "running":
-        if time.monotonic() > last_chance:
-            fail(OcaserveError(f"the reload has not ended within {_RELOAD_S:g} s"))
-        time.sleep(_POLL_S)
-        found = _ask(lambda: client.get("/v1/reload"))
+    try:
+        before = client.get("/v1/reload")["at"]
+        client.post("/v1/reload")
+    except OcaserveError as error:
+        fail(OcaserveError(f"{error}\n{_BY_SIGNAL}"))
+    clients = [client, client.without_token()]
+    if config is not None:
+        clients.append(connect(config, None, None))
+    found = _ask(lambda: _wait_for_reload(clients, before))
     if as_json:
         print_json(found)
     elif found["outcome"] == "done":
         click.echo("reloaded")
     if found["outcome"] != "done":
         fail(OcaserveError("\n".join([f"reload {found['outcome']}", *found["faults"]])))
+
+
+def _wait_for_reload(clients: Sequence[Client], before: str | None) -> dict[str, Any]:
+    """The outcome. It may bring another address, or other tokens: one of the clients has them.
+
+    Raises OcaserveError.
+    """
+    last_chance = time.monotonic() + _RELOAD_S
+    silent_since = None
+    while time.monotonic() < last_chance:
+        found, why = _ask_in_turn(clients, "/v1/reload")
+        if found is None:
+            silent_since = silent_since or time.monotonic()
+            if time.monotonic() - silent_since > _SILENCE_S:
+                raise OcaserveError(
+                    f"the reload was begun, and nothing is heard of it since: {why}"
+                )
+        elif found["at"] != before and found["outcome"] != "running":
+            return found
+        else:
+            silent_since = None
+        time.sleep(_POLL_S)
+    raise OcaserveError(f"the reload has not ended within {_RELOAD_S:g} s")
+
+
+def _ask_in_turn(clients: Sequence[Client], path: str) -> tuple[dict[str, Any] | None, str]:
+    """What the first says that is answered; or why the last one is not."""
+    why = ""
+    for client in clients:
+        try:
+            return client.get(path), ""
+        except OcaserveError as error:
+            why = str(error)
+    return None, why
 
 
 # -- asking and telling --------------------------------------------------------------------------

@@ -364,6 +364,37 @@ def test_reload_command(daemon: Daemon) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "reloaded\n", "")
 
 
+def test_reload_that_changes_how_the_appliance_is_reached(store: Path, tmp_path: Path) -> None:
+    """Who knows the way of before hears the outcome; who does not is told what does it."""
+    config, token = tmp_path / "ocaserve.toml", tmp_path / "token"
+
+    def configure(address: str, held: str) -> None:
+        config.write_text(
+            '[serve]\nlisten = ["127.0.0.1:0"]\naccess_log = "off"\nworkers = 1\n'
+            f'[control]\nlisten = ["{address}"]\ntokens = {{ operate = ["{held}"] }}\n'
+            f'[[store]]\npath = "{store}"\n'
+        )
+
+    configure("127.0.0.1:0", OPERATE)
+    daemon = Daemon.start(["serve", "-c", str(config)], tmp_path / "log")
+    try:
+        before = control(daemon)
+        token.write_text(OPERATE)
+        old_way = ("--control", before, "--token-file", str(token))
+        configure(before, OPERATE + "x")
+        refused = command("reload", "-c", str(config))
+        assert refused.returncode == 1
+        assert "has changed, `systemctl reload ocaserve` (SIGHUP)" in refused.stderr
+        assert command("reload", *old_way).stdout == "reloaded\n"
+        token.write_text(OPERATE + "x")
+        configure(f"unix:{tmp_path}/control", OPERATE)
+        done = command("reload", "-c", str(config), *old_way)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "reloaded\n", "")
+        assert command("status", "-c", str(config)).returncode == 0
+    finally:
+        daemon.stop()
+
+
 def test_command_without_an_appliance(tmp_path: Path) -> None:
     """It says where it looked."""
     done = command("status", "--control", f"unix:{tmp_path}/none")
