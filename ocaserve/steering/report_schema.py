@@ -14,6 +14,7 @@ _COUNT = {"type": "integer", "minimum": 0}
 _COUNTS = {"type": "object", "additionalProperties": _COUNT}
 _TIME = {"type": "number", "description": "seconds since 1970"}
 _TEXT = {"type": "string"}
+_COUNT_OR_NULL = {"anyOf": [_COUNT, {"type": "null"}]}
 
 _FAMILY = {
     "type": "object",
@@ -92,6 +93,49 @@ _ATTRIBUTES = {
     "required": ["next_hop", "as_path"],
 }
 
+_LEVEL = {"enum": ["ok", "warning", "error"]}
+
+_HEALTH = {
+    "type": "object",
+    "properties": {
+        "state": {"enum": ["starting", "serving", "draining", "drained", "stopping"]},
+        "takes_traffic": {"type": "boolean", "description": "whether clients may be sent here"},
+        "level": {**_LEVEL, "description": "the worst of all components"},
+        "reasons": {"type": "array", "items": _TEXT, "description": "the worst first"},
+        "components": {"type": "object", "additionalProperties": _LEVEL},
+    },
+    "required": ["state", "takes_traffic", "level", "reasons", "components"],
+}
+
+_CAPACITY = {
+    "type": "object",
+    "properties": {
+        "serving_workers": _COUNT,
+        "total_bits_per_s": {
+            **_COUNT_OR_NULL,
+            "description": "null where nothing is known that bounds it",
+        },
+        "free_bits_per_s": {**_COUNT_OR_NULL, "description": "what can be taken in addition"},
+        "free_connections": _COUNT,
+        "limited_by": {
+            "type": "string",
+            "description": "the resource that bounds it, or connections, health, unknown",
+        },
+    },
+    "required": ["serving_workers", "total_bits_per_s", "free_bits_per_s", "free_connections"],
+}
+
+_CONTENT = {
+    "type": "object",
+    "properties": {
+        "stores": _COUNT,
+        "stores_in_error": {**_COUNT, "description": "unreadable, stalled or full"},
+        "total_bytes": {**_COUNT, "description": "of stores that can be written"},
+        "free_bytes": _COUNT,
+    },
+    "required": ["stores", "stores_in_error", "total_bytes", "free_bytes"],
+}
+
 REPORT_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "What an appliance tells the control plane",
@@ -110,9 +154,9 @@ REPORT_SCHEMA: dict[str, Any] = {
         "as_of": _TIME,
         "digest": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         "complete": {"type": "boolean"},
-        "health": {"type": "object"},
-        "capacity": {"type": "object"},
-        "content": {"type": "object"},
+        "health": _HEALTH,
+        "capacity": _CAPACITY,
+        "content": _CONTENT,
         "peers": {"type": "array", "items": _PEER},
         "totals": {
             "type": "object",

@@ -169,7 +169,7 @@ def test_stalled_disk(serve: Serve, store: Path, tmp_path: Path) -> None:
 
 
 def test_failing_disk(serve: Serve, store: Path, tmp_path: Path) -> None:
-    """Reads that give errors are an error at once."""
+    """Reads that give errors are an error at once, and the control plane is told."""
     (tmp_path / "slow").mkdir()
     with (
         slow_store(store, tmp_path / "slow") as slow,
@@ -178,8 +178,17 @@ def test_failing_disk(serve: Serve, store: Path, tmp_path: Path) -> None:
         seen.await_level("stores", "ok")
         slow.set_rules(Rule("read", "*", error=5))
         assert "cannot be read: Input/output error" in seen.await_level("stores", "error")
+        told = seen.ask("/v1/report")
+        assert told["health"]["components"]["stores"] == told["health"]["level"] == "error"
+        assert any("Input/output error" in reason for reason in told["health"]["reasons"])
+        assert (told["capacity"]["free_bits_per_s"], told["capacity"]["limited_by"]) == (
+            0,
+            "health",
+        )
+        assert told["content"]["stores_in_error"] == 1
         slow.set_rules()
         seen.await_level("stores", "ok")
+        assert seen.ask("/v1/report")["content"]["stores_in_error"] == 0
 
 
 def test_crash_looping_worker(serve: Serve, store: Path, tmp_path: Path) -> None:

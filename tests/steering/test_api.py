@@ -23,6 +23,7 @@ from ocaserve.control.auth import Guard
 from ocaserve.control.handlers.routes import SERVICE
 from ocaserve.control.link import Link
 from ocaserve.control.state import Appliance, ControlState
+from ocaserve.control.wellness import wellness_of
 from ocaserve.lifecycle import Phase
 from ocaserve.metrics import CounterMap
 from ocaserve.settings import Settings, Tokens, settings_from_directories
@@ -58,6 +59,11 @@ class Appliance_:  # noqa: N801 - beside the record of that name
     def service(self) -> RouteService:
         return self.server.app[SERVICE]
 
+    def has_settled(self) -> bool:
+        """Whether all has been looked at once, so that a report changes by routes alone."""
+        wellness = wellness_of(self.server.app)
+        return bool(wellness.health.findings) and wellness.stores()[0].total is not None
+
     def hear(self, *lines: bytes) -> None:
         for line in lines:
             self.service.apply(line)
@@ -88,6 +94,7 @@ async def appliance(tmp_path: Path) -> AsyncIterator[Appliance_]:
         made.exabgp.end_of_rib(4),
         made.exabgp.end_of_rib(6),
     )
+    await until(made.has_settled)
     yield made
     await made.close()
 
@@ -108,7 +115,7 @@ def check(document: Any, schema: dict[str, Any], where: str = "$") -> None:
         assert document in schema["enum"], where
     if "const" in schema:
         assert document == schema["const"], where
-    types = {"object": dict, "array": list, "string": str, "boolean": bool}
+    types = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
     types |= {"integer": int, "number": (int, float)}  # type: ignore[dict-item]
     if "type" in schema:
         assert isinstance(document, types[schema["type"]]), where
@@ -143,6 +150,9 @@ async def test_report(appliance: Appliance_) -> None:
     assert consumer.computed_digest() == document["digest"]
     assert document["totals"]["filtered"] == {"default-route": 1}
     assert document["health"]["takes_traffic"] is True
+    assert document["health"]["level"] in ("ok", "warning", "error")
+    assert document["capacity"]["serving_workers"] == 0
+    assert document["content"]["stores"] == 1
 
 
 async def test_report_is_not_sent_again_to_who_has_it(appliance: Appliance_) -> None:

@@ -69,7 +69,12 @@ def describe_health(wellness: Wellness) -> HealthShown:
 
 
 async def show_capacity(call: Call) -> CapacityShown:
-    capacity = wellness_of(call.request.app).capacity()
+    return describe_capacity(wellness_of(call.request.app))
+
+
+def describe_capacity(wellness: Wellness) -> CapacityShown:
+    """As of now."""
+    capacity = wellness.capacity()
     return CapacityShown(
         total_bits_per_s=capacity.total,
         free_bits_per_s=capacity.free,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from ocaserve.control.contact import start_watching_contact
 from ocaserve.control.problems import Problem
 from ocaserve.control.routing import Call, Route, add_routes, run_in_background
 from ocaserve.control.schemas import Ip, IpOrPrefix
+from ocaserve.control.sections import report_sections
 from ocaserve.control.state import STATE, ControlState
 from ocaserve.steering.changes import GoneError
 from ocaserve.steering.explain import explain_route, list_routes, look_up, match_values
@@ -417,7 +418,7 @@ def register(app: web.Application) -> None:
     """Offer routes and reports; hear the feeder and push, where the settings ask for it."""
     state = app[STATE]
     service = app[SERVICE] = RouteService(state.settings)
-    service.sections |= default_sections(state)
+    service.sections |= report_sections(app)
     add_routes(app, ROUTES)
     run_in_background(app, "routes", lambda _: service.run())
     if state.settings.bgp.neighbor:
@@ -442,18 +443,3 @@ async def _hear_feeder(app: web.Application) -> AsyncIterator[None]:
     service.is_fed = lambda: feed.is_connected
     yield
     await feed.stop()
-
-
-def default_sections(state: ControlState) -> dict[str, Callable[[], Any]]:
-    """What a report says of the appliance besides its routes."""
-
-    def health() -> dict[str, Any]:
-        return {"state": state.lifecycle, "takes_traffic": state.takes_traffic}
-
-    def capacity() -> dict[str, Any]:
-        return {"serving_workers": len(state.serving_workers())}
-
-    def content() -> dict[str, Any]:
-        return {"stores": len(state.settings.store)}
-
-    return {"health": health, "capacity": capacity, "content": content}
