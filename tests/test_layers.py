@@ -58,7 +58,7 @@ class Rule(NamedTuple):
 
 
 CORE = ("ocaserve.protocol",)
-PURE_BGP = ("bgp.messages", "bgp.prefixes")
+PURE_BGP = ("bgp.messages", "bgp.notifications", "bgp.prefixes")
 DECIDING_STEERING = ("ocaserve.steering", "ocaserve.errors", "ocaserve.lifecycle", *PURE_BGP)
 DECIDING_FILL = ("ocaserve.fill", "ocaserve.errors")
 

@@ -232,7 +232,8 @@ def _peers_lines(found: dict[str, Any]) -> Iterable[str]:
         as_number = f" AS{peer['as']}" if "as" in peer else ""
         if peer.get("opened_as") not in (None, 0, peer.get("as")):
             as_number += f" (says it is AS{peer['opened_as']})"
-        reason = f" ({peer['reason']})" if peer.get("reason") else ""
+        is_told = peer["state"] != "up" and peer.get("reason")
+        reason = f" ({peer['reason']})" if is_told else ""
         yield f"{peer['address']}{as_number}: {peer['state']}{reason}"
         for name, family in peer["families"].items():
             whole = "complete" if family["complete"] else "not complete"

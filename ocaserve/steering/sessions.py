@@ -36,6 +36,7 @@ from bgp.messages import (
     Update,
     decode,
 )
+from bgp.notifications import describe_notification
 from bgp.prefixes import NAMES
 from ocaserve.lifecycle import advance
 from ocaserve.steering.families import FAMILY_STATES, Family, FamilyEvent, FamilyState, Peer, Times
@@ -245,9 +246,10 @@ class Sessions:
                 and event.notice[1] in ADMINISTRATIVE
                 and not event.is_ours
             )
-            self._end(
-                peer, event.reason, FamilyEvent.CLOSED if is_closed else FamilyEvent.LOST, now
-            )
+            reason = event.reason
+            if event.notice is not None:
+                reason = f"{reason}: {describe_notification(*event.notice)}".rstrip(": ")
+            self._end(peer, reason, FamilyEvent.CLOSED if is_closed else FamilyEvent.LOST, now)
             return
         peer.state, peer.since = event.state, now
         if event.state == "up":
@@ -356,10 +358,13 @@ class Sessions:
             self._move(family, FamilyEvent.DOUBT, now)
 
     def _end(self, peer: Peer, reason: str, event: FamilyEvent, now: float) -> None:
+        is_known = self._was_turned_away(peer, reason) and bool(peer.reason)
         if peer.state != "down":
             peer.state, peer.since = "down", now
-            self._note(f"{peer.session.peer}: session down: {reason or 'no reason given'}")
-        peer.reason = reason
+            if not is_known:
+                self._note(f"{peer.session.peer}: session down: {reason or 'no reason given'}")
+        if not is_known:
+            peer.reason = reason
         for family in peer.families.values():
             before = family.state
             family.is_in_doubt = family.is_refreshing = False
@@ -368,6 +373,13 @@ class Sessions:
                 family.stale_until = now + self.times.stale_s
             elif family.state is FamilyState.DOWN and before is not FamilyState.DOWN:
                 self._flush(family)
+
+    def _was_turned_away(self, peer: Peer, reason: str) -> bool:
+        """Whether an attempt found the router closing the connection without a word.
+
+        Routers do so again and again once they have said why a session had to end.
+        """
+        return peer.state != "up" and reason in ("", "closing connection")
 
     def _flush(self, family: Family) -> None:
         family.stale_until = None

@@ -80,6 +80,8 @@ class RouteHealth:
 def _why_down(peer: Peer) -> str:
     if peer.opened_as not in (0, peer.peer_as):
         return f"it says that it is AS {peer.opened_as}, and `peer_as` is {peer.peer_as}"
+    if peer.reason == "closing connection" and not peer.ups:
+        return "it closes the connection; is this appliance's address and AS known to it, the key?"
     return peer.reason
 
 

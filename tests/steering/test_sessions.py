@@ -137,6 +137,21 @@ def test_administrative_shutdown_withdraws_at_once(
     assert not table.prefixes()
 
 
+def test_attempts_that_fail_do_not_hide_why_the_session_ended(table: Table, exabgp: Exabgp) -> None:
+    """A router that was shut down closes each new connection without a word."""
+    table.hear(exabgp.state("up"), exabgp.state("down", "notification received (6,2)"))
+    peer = table.sessions.peers[Session(PEER, LOCAL)]
+    assert peer.reason == "notification received (6,2): administrative shutdown"
+    table.hear(exabgp.state("connected"), exabgp.state("down", "closing connection"))
+    assert (peer.state, peer.reason) == (
+        "down", "notification received (6,2): administrative shutdown",
+    )  # fmt: skip
+    table.hear(exabgp.state("connected"), exabgp.state("down", "notification sent (2,9)"))
+    assert peer.reason == "notification sent (2,9): OPEN message error"
+    table.hear(exabgp.state("up"), exabgp.state("down", "closing connection"))
+    assert peer.reason == "closing connection"
+
+
 def test_down_comes_again_with_each_failed_attempt(table: Table, exabgp: Exabgp) -> None:
     start(table, exabgp, "11.0.0.0/8")
     for at in (10, 50, 100):

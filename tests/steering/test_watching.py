@@ -76,12 +76,26 @@ def test_session_is_down(watched: Watched) -> None:
     watched.hear(watched.exabgp.state("down", "notification sent (4,0)"))
     (problem,) = watched.problems()
     assert (problem.level, problem.subject) == (Level.WARNING, PEER)
-    assert "notification sent (4,0)" in problem.reason
+    assert "notification sent (4,0): hold timer expired" in problem.reason
+    for _ in range(2):  # the router may close each attempt that follows, without a word
+        watched.hear(watched.exabgp.state("connected"))
+        watched.hear(watched.exabgp.state("down", "closing connection"))
+        assert watched.problems() == [problem]
     watched.hear(watched.exabgp.state("down", peer=OTHER))
     assert [problem.level for problem in watched.problems()] == [Level.ERROR, Level.ERROR]
     for peer in (PEER, OTHER):
         watched.hear(watched.exabgp.state("up", peer=peer), watched.exabgp.end_of_rib(4, peer))
     assert watched.problems() == []
+
+
+def test_router_that_does_not_know_us(watched: Watched) -> None:
+    """It has never said why; what it may be is said instead."""
+    third = "192.0.2.3"
+    watched.service.settings.bgp.neighbor.append(NeighborSettings(address=third, peer_as=65001))
+    watched.hear(watched.exabgp.state("connected", peer=third))
+    watched.hear(watched.exabgp.state("down", "closing connection", peer=third))
+    (problem,) = watched.problems()
+    assert "is this appliance's address and AS known to it, the key?" in problem.reason
 
 
 def test_peer_has_another_as(watched: Watched) -> None:
