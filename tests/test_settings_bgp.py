@@ -114,6 +114,16 @@ def test_table(folder: Path) -> None:
             id="bogon",
         ),
         pytest.param(
+            HEAD + 'recording = "store"\n' + NEIGHBOR,
+            "bgp.recording = '{folder}/store': must not stand beside bgp.neighbor",
+            id="recording_and_router",
+        ),
+        pytest.param(
+            HEAD + 'recording = "gone.jsonl"',
+            "bgp.recording = '{folder}/gone.jsonl': must be a file that can be read",
+            id="recording",
+        ),
+        pytest.param(
             HEAD + "shortest_ipv4 = 32",
             "bgp.shortest_ipv4 = 32: must be at most bgp.longest_ipv4",
             id="lengths",

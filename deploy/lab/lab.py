@@ -62,6 +62,7 @@ port = 1790
 [[store]]
 path = "store"
 """
+CONTROL = "127.0.0.1:8081"  # where commands look when they are not told
 NAMES = {
     "router": ROUTER,
     "appliance": APPLIANCE,
@@ -97,10 +98,10 @@ STEPS: tuple[tuple[str, Mapping[str, str]], ...] = (
 WHAT_TO_TRY = """
 In another terminal:
 
-  .venv/bin/ocaserve routes                        what the router told
-  .venv/bin/ocaserve routes --lookup 198.51.100.7  whose client that is
-  .venv/bin/ocaserve routes --filtered             what is not used, and why
-  .venv/bin/ocaserve routes --peers                the session
+  .venv/bin/ocaserve routes{where}                        what the router told
+  .venv/bin/ocaserve routes{where} --lookup 198.51.100.7  whose client that is
+  .venv/bin/ocaserve routes{where} --filtered             what is not used, and why
+  .venv/bin/ocaserve routes{where} --peers                the session
   curl -N http://{control}/v1/report/events    changes, as the control plane hears them
   birdc -s {folder}/bird.ctl show route         the router's own view
   birdc -s {folder}/bird.ctl disable appliance  end the session ("enable" brings it back)
@@ -113,7 +114,7 @@ def main() -> int:
     parser.add_argument("--pause", type=float, default=10.0, help="seconds between two steps")
     parser.add_argument("--steps", type=int, default=0, help="end after so many; 0 for never")
     parser.add_argument("--listen", default="127.0.0.1:8080", help="where clients are served")
-    parser.add_argument("--control", default="127.0.0.1:8081", help="where to ask for the report")
+    parser.add_argument("--control", default=CONTROL, help="where to ask for the report")
     arguments = parser.parse_args()
     if shutil.which("bird") is None:
         print("lab: BIRD 2 is not installed (Debian and FreeBSD: bird2)", file=sys.stderr)
@@ -148,7 +149,8 @@ def play(stack: ExitStack, arguments: argparse.Namespace) -> None:
     stack.enter_context(running(serve, folder / "ocaserve.log"))
     await_session(folder, arguments.control)
     print(f"lab: the appliance hears of the router; logs and settings are in {folder}")
-    print(WHAT_TO_TRY.format(folder=folder, control=arguments.control))
+    where = "" if arguments.control == CONTROL else f" --control {arguments.control}"
+    print(WHAT_TO_TRY.format(folder=folder, control=arguments.control, where=where))
     endless = itertools.count(1)
     for number, (text, routes) in zip(endless, itertools.cycle(STEPS), strict=False):
         before = time.monotonic()

@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import ssl
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -250,9 +249,3 @@ class _LocalConnection(http.client.HTTPConnection):
             self.sock.connect(self._path)
         except FileNotFoundError:
             raise ConnectionRefusedError from None
-
-
-def print_json(answer: object) -> None:
-    """For programs: one document."""
-    json.dump(answer, sys.stdout, indent=2)
-    sys.stdout.write("\n")

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 import click
 
-from ocaserve.cli.client import CallError, appliance_options, connect, print_json
-from ocaserve.cli.output import fail
+from ocaserve.cli.client import CallError, appliance_options, connect
+from ocaserve.cli.output import fail, print_json
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _COLUMNS = "{:<28} {:>16} {:>7} {:>12} {:>12}"

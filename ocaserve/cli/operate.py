@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ocaserve.cli.client import Client, appliance_options, connect, print_json
-from ocaserve.cli.output import fail
+from ocaserve.cli.client import Client, appliance_options, connect
+from ocaserve.cli.output import fail, print_json
 from ocaserve.errors import OcaserveError
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""What all commands have in common: how they fail."""
+"""What all commands have in common: how they fail, and how they speak to programs."""
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import NoReturn
 
@@ -15,3 +16,9 @@ def fail(error: OcaserveError) -> NoReturn:
     for line in str(error).splitlines():
         click.echo(f"ocaserve: {line}", err=True)
     sys.exit(1)
+
+
+def print_json(answer: object) -> None:
+    """For programs: one document."""
+    json.dump(answer, sys.stdout, indent=2)
+    sys.stdout.write("\n")

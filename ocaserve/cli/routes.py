@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 import click
 
-from ocaserve.cli.client import Client, appliance_options, connect, print_json
-from ocaserve.cli.output import fail
+from ocaserve.cli.client import Client, appliance_options, connect
+from ocaserve.cli.output import fail, print_json
 from ocaserve.errors import OcaserveError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -145,7 +145,11 @@ def replay(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Read recorded routes (MRT, plain, .gz or .bz2) and show what `routes` would."""
+    """Read recorded routes and show what `routes` would.
+
+    FILE holds MRT, or lines of ExaBGP's JSON; plain, .gz or .bz2. Status 1 when nothing in it is
+    understood.
+    """
     from ocaserve.steering.replay import replay_file
 
     try:
@@ -164,6 +168,7 @@ def replay(
         f"{played.records} records, {played.fault_count} malformed, {played.seconds:.1f} s",
         err=True,
     )
+    sys.exit(1 if played.fault_count >= played.records else 0)
 
 
 def _show(found: Any, as_json: bool, lines: Any) -> None:

@@ -1,4 +1,5 @@
-"""`ocaserve demo`: a short film is made, served by the real program, and played by a page.
+"""`ocaserve demo`: a short film is made, served by the real program, and played by a page; routes
+that were recorded say whom it is for.
 
 `film` draws and encodes it; `running` starts the appliance beside it and says what to try.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,13 +25,18 @@ from ocaserve.supervisor.upgrade import READY_OPTION
 _SECONDS = 60
 _FILM = "film.mp4"
 _PAGE = "watch.html"
+_ROUTES = "routes.jsonl"  # what two routers with BIRD told an ExaBGP, line by line
+_LOCAL_AS = 64511  # of the appliance that heard them
+# Theirs are the networks of documentation, which no real provider announces (RFC 5737, RFC 3849).
+_NETWORKS = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"]
 
 
-def run_demo(listen: str, directory: str | None) -> None:
+def run_demo(listen: str, control: str, directory: str | None) -> None:
     """Make the film, serve it until interrupted.
 
-    listen: address of the data plane. directory: where the film is made, and kept; None for a
-    temporary place. Raises StartError when the appliance does not start.
+    listen, control: addresses of the data plane and of the control process. directory: where the
+    film is made, and kept; None for a temporary place. Raises StartError when the appliance does
+    not start.
     """
     missing = [name for name in ("av", "numpy") if importlib.util.find_spec(name) is None]
     if missing:
@@ -38,11 +44,16 @@ def run_demo(listen: str, directory: str | None) -> None:
     with _place(directory) as folder:
         content = folder / "content"
         _make_content(content)
+        routes = folder / _ROUTES
+        routes.write_bytes((resources.files("ocaserve.demo") / _ROUTES).read_bytes())
         configuration = folder / "demo.toml"
         log = folder / "access.log"
         configuration.write_text(
             f'[appliance]\nid = "demo"\n\n[serve]\nlisten = [{json.dumps(listen)}]\n'
             f"access_log = {json.dumps(str(log))}\n\n"
+            f"[control]\nlisten = [{json.dumps(control)}]\n\n"
+            f"[bgp]\nlocal_as = {_LOCAL_AS}\nrecording = {json.dumps(str(routes))}\n"
+            f"allow_bogons = {json.dumps(_NETWORKS)}\n\n"
             f"[[store]]\npath = {json.dumps(str(content))}\n"
         )
         _serve(configuration, log)
@@ -110,7 +121,8 @@ def _heed_interrupts() -> None:
 def describe(facts: dict[str, Any], log: Path) -> str:
     """What to try, as text. `facts`: what the appliance says of itself when it serves."""
     at = f"http://{facts['listen'][0]}"
-    dashboard = f"http://{facts['services']['control'][0]}/"
+    control = facts["services"]["control"][0]
+    program = "ocaserve" if shutil.which("ocaserve") else f"{sys.executable} -m ocaserve"
     return f"""
 The appliance serves. Try:
 
@@ -118,7 +130,10 @@ The appliance serves. Try:
   a byte range       curl -r 0-99 -D - -o /dev/null {at}/{_FILM}
   resume a download  curl -C - -O {at}/{_FILM}
   what was asked     tail -f {log}
-  the appliance      open {dashboard} in a browser
+  the appliance      open http://{control}/ in a browser
+  its routes         {program} routes --control {control}
+  who is sent here   {program} explain 198.51.100.7 {_FILM} --control {control}
+  what it reports    curl http://{control}/v1/report
 
 Ctrl-C ends it.
 """

@@ -150,6 +150,14 @@ class Bgp(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "announces to a cache alone often are"
         ),
     ] = "annotate"
+    recording: Annotated[
+        str,
+        text(
+            "a file",
+            "of routes recorded earlier, which are told once instead of by routers, to show and to "
+            "try things: lines of ExaBGP's JSON, or MRT (RFC 6396); plain, .gz or .bz2",
+        ),
+    ] = ""
     neighbor: list[NeighborSettings] = msgspec.field(default_factory=list)
 
 
@@ -172,10 +180,22 @@ def find_bgp_faults(bgp: Bgp) -> Iterator[str]:
         if shortest > longest:
             yield f"bgp.shortest_{family} = {shortest}: must be at most bgp.longest_{family}"
     yield from _find_user_faults(bgp.user)
+    if bgp.recording and bgp.neighbor:
+        yield f"bgp.recording = {bgp.recording!r}: must not stand beside bgp.neighbor"
+    elif bgp.recording and not os.access(bgp.recording, os.R_OK):
+        yield f"bgp.recording = {bgp.recording!r}: must be a file that can be read"
     for place, neighbor in enumerate(bgp.neighbor):
         for fault in _find_neighbor_faults(neighbor):
             yield f"bgp.neighbor[{place}].{fault}"
     yield from _find_doubles(bgp.neighbor)
+
+
+def find_absent_vrps(bgp: Bgp) -> Iterator[str]:
+    """Why the file of validated payloads cannot be read, which keeps nothing from starting: the
+    program that writes it may be on its way.
+    """
+    if bgp.rpki_vrps and not os.access(bgp.rpki_vrps, os.R_OK):
+        yield f"bgp.rpki_vrps = {bgp.rpki_vrps!r}: must be a file that can be read"
 
 
 def _find_user_faults(user: str) -> Iterator[str]:
@@ -257,5 +277,9 @@ def resolve_bgp_paths(bgp: Bgp, folder: Path) -> Bgp:
         else each
         for each in bgp.neighbor
     ]
-    vrps = str(folder / bgp.rpki_vrps) if bgp.rpki_vrps else ""
-    return msgspec.structs.replace(bgp, neighbor=neighbors, rpki_vrps=vrps)
+    files = {
+        name: str(folder / given)
+        for name in ("rpki_vrps", "recording")
+        if (given := getattr(bgp, name))
+    }
+    return msgspec.structs.replace(bgp, neighbor=neighbors, **files)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import bz2
 import gzip
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bgp.messages import Envelope
+from bgp.messages import Envelope, Event
 from bgp.prefixes import parse_prefix
 from ocaserve.errors import OcaserveError
 from ocaserve.steering.changes import ChangeLog
@@ -57,29 +58,44 @@ class Played:
 
 
 def replay_file(path: str, local_as: int | None = None, policy: Policy | None = None) -> Played:
-    """Read an MRT file. Raises ReplayError."""
+    """Read a recording. Raises ReplayError."""
     begun = time.monotonic()
     table = RoutingTable(policy or Policy(), ChangeLog("replay").mark)
     played = Played(Sessions(table))
     reader = MrtReader()
-    for read in reader.read(read_recording(path)):
+    sessions = played.sessions
+    for read in read_events(read_recording(path), local_as, reader):
         if isinstance(read, Fault):
             played.fault_count += 1
             if len(played.faults) < MOST_FAULTS:
                 played.faults.append(read)
-            continue
-        envelope, event = read
-        if local_as is not None:
-            envelope = _as_ours(envelope, local_as)
-        played.sessions.apply_event(envelope, event, envelope.time)
+        elif isinstance(read, bytes):
+            sessions.apply(read, time.time())
+        else:
+            sessions.apply_event(*read, read[0].time)
     table.settle()
-    played.records = reader.records
+    played.records = reader.records + sessions.counts["lines"]
+    played.fault_count += sessions.counts["malformed_lines"]
     played.seconds = time.monotonic() - begun
     return played
 
 
-def _as_ours(envelope: Envelope, local_as: int) -> Envelope:
-    return envelope._replace(local_as=local_as)
+def read_events(
+    data: bytes, local_as: int | None = None, reader: MrtReader | None = None
+) -> Iterator[bytes | tuple[Envelope, Event] | Fault]:
+    """Lines of ExaBGP as they are, or what an MRT file holds.
+
+    local_as: ours, where the file names another, as one recorded at a route collector does.
+    reader: counts the records.
+    """
+    if data.lstrip().startswith(b"{"):
+        yield from data.splitlines()
+        return
+    for read in (reader or MrtReader()).read(data):
+        if isinstance(read, Fault) or not local_as:
+            yield read
+        else:
+            yield read[0]._replace(local_as=local_as), read[1]
 
 
 def read_recording(path: str) -> bytes:

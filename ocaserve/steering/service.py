@@ -21,6 +21,8 @@ from ocaserve.settings.bgp import Bgp
 from ocaserve.steering.changes import ChangeLog
 from ocaserve.steering.families import Times
 from ocaserve.steering.filters import Policy
+from ocaserve.steering.mrt import Fault
+from ocaserve.steering.replay import ReplayError, read_events, read_recording
 from ocaserve.steering.report import (
     Heading,
     is_complete,
@@ -38,6 +40,7 @@ _log = logging.getLogger(__name__)
 COMMIT_S = 0.02  # changes within this time are one serial
 _TICK_S = 1.0
 _SLICE_S = 0.002  # of long work, then others have their turn
+_RECORDS_A_SLICE = 64
 _FAMILY_NUMBERS = {"ipv4": 4, "ipv6": 6}
 
 
@@ -98,6 +101,23 @@ class RouteService:
     def apply(self, line: bytes) -> None:
         """A line of ExaBGP's or of the feeder's; the sink of a feed."""
         self._follow(self.sessions.apply(line, time.time()))
+
+    async def play(self, path: str) -> None:
+        """All that a recording tells, as if routers told it now."""
+        _log.warning("routes: told by the recording %s, not by routers", path)
+        try:
+            data = await asyncio.to_thread(read_recording, path)
+            for place, told in enumerate(read_events(data, self.settings.bgp.local_as)):
+                if isinstance(told, Fault):
+                    _log.warning("routes: %s: record at byte %d: %s", path, told.offset, told.why)
+                elif isinstance(told, bytes):
+                    self.apply(told)
+                else:
+                    self._follow(self.sessions.apply_event(*told, time.time()))
+                if place % _RECORDS_A_SLICE == 0:
+                    await asyncio.sleep(0)
+        except ReplayError as error:
+            _log.error("routes: bgp.recording: %s", error)
 
     def lose(self) -> None:
         """ExaBGP is gone: what it told is stale until it is back, or too old."""

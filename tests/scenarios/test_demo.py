@@ -30,7 +30,9 @@ if (video.readyState) seek(); else video.onloadedmetadata = seek;
 
 @contextmanager
 def demo(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "ocaserve", "demo", "--listen", "127.0.0.1:0", *arguments]
+    free = "127.0.0.1:0"
+    command = [sys.executable, "-m", "ocaserve", "demo", "--listen", free, "--control", free]
+    command += arguments
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -51,6 +53,14 @@ def read_until_told(process: subprocess.Popen[str]) -> str:
         if line.startswith("Ctrl-C"):
             return told
     raise AssertionError(f"it ended after {told!r}")
+
+
+def run_as_told(told: str, word: str) -> str:
+    """What the command prints that the demo tells for this."""
+    found = re.search(rf"(?:ocaserve|-m ocaserve) ({word} .*)", told)
+    assert found, told
+    command = [sys.executable, "-m", "ocaserve", *found[1].split()]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def address_in(told: str) -> tuple[str, int]:
@@ -81,8 +91,12 @@ def test_kept_film_is_served_again(tmp_path: Path) -> None:
     content.mkdir()
     (content / "film.mp4").write_bytes(b"kept")
     with demo("--directory", str(tmp_path)) as process:
-        address = address_in(read_until_told(process))
-        assert fetch(address, request("/film.mp4")).body == b"kept"
+        told = read_until_told(process)
+        assert fetch(address_in(told), request("/film.mp4")).body == b"kept"
+        assert "198.51.100.128/25" in run_as_told(told, "routes")
+        explained = run_as_told(told, "explain")
+        assert explained.startswith("198.51.100.7: steered here\n")
+        assert "it has the object 'film.mp4'" in explained
         process.terminate()
         assert process.wait(30) == 0
 

@@ -22,19 +22,12 @@ def free_address() -> str:
 
 def test_lab() -> None:
     """Routes appear, change and go; all that was started ends with it."""
-    words = [
-        "--pause",
-        "0",
-        "--steps",
-        "5",
-        "--listen",
-        free_address(),
-        "--control",
-        free_address(),
-    ]
+    control = free_address()
+    words = ["--pause", "0", "--steps", "5", "--listen", free_address(), "--control", control]
     done = subprocess.run(
         [sys.executable, LAB, *words], capture_output=True, text=True, timeout=90, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count(": reported after ") == 5
     assert "203.0.113.0/24" in done.stdout
+    assert f"ocaserve routes --control {control}  " in done.stdout

@@ -13,9 +13,14 @@ import pytest
 from click.testing import CliRunner
 
 from bgp.messages import EndOfRib, StateChange, Update
+from bgp.prefixes import parse_prefix
 from ocaserve.cli import main
+from ocaserve.settings import settings_from_directories
+from ocaserve.steering.explain import look_up
 from ocaserve.steering.mrt import Fault, MrtReader, Read
 from ocaserve.steering.replay import replay_file
+from ocaserve.steering.service import RouteService
+from tests.support.exabgp_lines import Exabgp
 
 PEER, LOCAL = "192.0.2.1", "192.0.2.10"
 
@@ -225,6 +230,40 @@ def test_command(tmp_path: Path) -> None:
     assert "3 records, 1 malformed" in done.output
     done = CliRunner().invoke(main, ["routes", "replay", str(file), "--lookup", "12.200.0.1"])
     assert "12.200.0.1/32 is matched by" in done.output
+
+
+def test_command_on_lines_of_exabgp(tmp_path: Path) -> None:
+    """They are as good; what is malformed among them costs itself alone."""
+    exabgp = Exabgp()
+    lines = [exabgp.state("up"), exabgp.announce("11.0.0.0/8"), b"{nonsense", exabgp.end_of_rib()]
+    file = tmp_path / "lines.gz"
+    file.write_bytes(gzip.compress(b"\n".join(lines)))
+    done = CliRunner().invoke(main, ["routes", "replay", str(file)])
+    assert done.exit_code == 0, done.output
+    assert "11.0.0.0/8" in done.output
+    assert "4 records, 1 malformed" in done.output
+
+
+@pytest.mark.parametrize("content", [b"", b"what is this?\n" * 9, b"{nonsense\n{more}\n"])
+def test_command_on_what_nobody_understands(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(content)
+    assert CliRunner().invoke(main, ["routes", "replay", str(file)]).exit_code == 1
+
+
+@pytest.mark.parametrize("recorded", ["lines", "mrt"])
+async def test_recording_in_place_of_routers(tmp_path: Path, recorded: str) -> None:
+    """The appliance hears it once, as it would hear routers."""
+    file, exabgp = tmp_path / "recording", Exabgp()
+    lines = [exabgp.state("up"), exabgp.announce("11.0.0.0/8"), exabgp.end_of_rib()]
+    file.write_bytes(dump() if recorded == "mrt" else b"\n".join(lines))
+    settings = settings_from_directories([str(tmp_path)])
+    service = RouteService(settings)
+    await service.play(str(file))
+    service.table.settle()
+    service.commit()
+    assert service.values["totals"]["accepted"] == (3 if recorded == "mrt" else 1)
+    assert look_up(service.table, parse_prefix("11.1.1.1"))["match"]["prefix"] == "11.0.0.0/8"
 
 
 def test_command_on_what_is_no_recording(tmp_path: Path) -> None:

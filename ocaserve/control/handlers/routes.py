@@ -423,6 +423,8 @@ def register(app: web.Application) -> None:
     run_in_background(app, "routes", lambda _: service.run())
     if state.settings.bgp.neighbor:
         app.cleanup_ctx.append(_hear_feeder)
+    elif recording := state.settings.bgp.recording:
+        run_in_background(app, "recording", lambda _: service.play(recording))
     reporter = None
     if state.settings.report.push_url:
         reporter = app[REPORTER] = Reporter(service, state.settings.report)
