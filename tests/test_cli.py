@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 
 import ocaserve
 from ocaserve.cli import main
+from ocaserve.settings import load_settings
 
 
 def run(*words: str) -> Result:
@@ -94,6 +96,32 @@ def test_check_of_a_bad_file(config: Path) -> None:
     assert all(line.startswith(f"ocaserve: {config}: serve.") for line in lines)
     assert any("serve.workers = 0" in line for line in lines)
     assert any("serve.idle: unknown key" in line for line in lines)
+
+
+def test_check_for_programs(config: Path) -> None:
+    """The same as one document, good or bad."""
+    result = run("check", "-c", str(config), "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert (found["config"], found["good"], found["faults"]) == (str(config), True, [])
+    assert found["would"]["listen"] == ["127.0.0.1:1", "[::1]:2"]
+    assert found["would"]["stores"] == [str(config.parent / "disk1")]
+    assert (found["would"]["workers"], found["would"]["signing"]) == (2, None)
+    config.write_text(config.read_text().replace("2\n", "0\n"))
+    result = run("check", "-c", str(config), "--json")
+    assert (result.exit_code, result.stderr) == (1, "")
+    found = json.loads(result.stdout)
+    assert found["good"] is False
+    assert "serve.workers = 0: must be" in found["faults"][0]
+
+
+def test_check_of_what_keeps_nothing_from_starting(config: Path) -> None:
+    """It is told; `serve` goes on without."""
+    config.write_text(config.read_text() + '[bgp]\nrpki_vrps = "none.json"\n')
+    result = run("check", "-c", str(config))
+    assert result.exit_code == 1
+    assert f"bgp.rpki_vrps = '{config.parent}/none.json': must be a file" in result.stderr
+    assert load_settings(str(config)).bgp.rpki_vrps
 
 
 def test_check_of_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -202,6 +202,17 @@ def test_directories_are_relative_to_the_shell(disk: Path, monkeypatch: pytest.M
             "serve.listen[1] = '127.0.0.1:80': overlaps serve.listen[0] = '127.0.0.1:80'",
             id="address_twice",
         ),
+        pytest.param('[serve]\naccess_log = "."', "serve.access_log = ", id="log_that_is_a_folder"),
+        pytest.param(
+            "[health]\ncpu_error = 0.5",
+            "health.cpu_error = 0.5: must be at least cpu_warning",
+            id="error_before_warning",
+        ),
+        pytest.param(
+            "[health]\ncertificate_error_days = 30",
+            "health.certificate_error_days = 30.0: must be at most certificate_warning_days",
+            id="error_before_warning_below",
+        ),
         pytest.param(
             '[serve]\naccess_log = "none/access.log"', "serve.access_log = ", id="log_in_no_folder"
         ),

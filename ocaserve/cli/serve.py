@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ocaserve.cli.output import fail
+from ocaserve.cli.output import fail, print_json
 from ocaserve.errors import OcaserveError, SettingsError
 
 if TYPE_CHECKING:
@@ -82,34 +83,78 @@ def _start_logging() -> None:
 @click.option(
     "-c", "--config", type=click.Path(dir_okay=False), required=True, help="Configuration file."
 )
-def check(config: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(config: str, as_json: bool) -> None:
     """Validate a configuration and say what would be done."""
+    try:
+        settings = _load_without_doubt(config)
+    except SettingsError as error:
+        if as_json:
+            print_json({"config": config, "good": False, "faults": error.faults})
+            sys.exit(1)
+        fail(error)
+    if as_json:
+        print_json({"config": config, "good": True, "faults": [], "would": _as_json(settings)})
+        return
+    click.echo(f"{config}: good")
+    for what, value in _describe(settings):
+        click.echo(f"  {what:<17} {value}")
+
+
+def _load_without_doubt(config: str) -> Settings:
+    """The settings, if there is nothing to say against them.
+
+    That includes what keeps no server from starting, such as an expired certificate. Raises
+    SettingsError.
+    """
     from ocaserve.certificates import find_open_keys, find_untimely
     from ocaserve.settings import load_settings
+    from ocaserve.settings.bgp import find_absent_vrps
     from ocaserve.steering.exabgp import check_with_exabgp
 
-    try:
-        settings = load_settings(config)
-        check_with_exabgp(settings)
-    except OcaserveError as error:
-        fail(error)
-    workers = settings.worker_count
+    settings = load_settings(config)
+    check_with_exabgp(settings)
     pairs = settings.tls.certificates if settings.tls.listen else []
-    doubts = [*find_untimely(pairs), *find_open_keys(settings)]
+    doubts = [*find_untimely(pairs), *find_open_keys(settings), *find_absent_vrps(settings.bgp)]
     if doubts:
-        fail(SettingsError([f"{config}: {doubt}" for doubt in doubts]))
-    click.echo(f"{config}: good")
-    click.echo(f"  would listen on   {', '.join(settings.serve.listen)}")
+        raise SettingsError([f"{config}: {doubt}" for doubt in doubts])
+    return settings
+
+
+def _as_json(settings: Settings) -> dict[str, Any]:
+    signing = settings.signing
+    return {
+        "listen": settings.serve.listen,
+        "tls_listen": settings.tls.listen,
+        "control": settings.control.listen,
+        "workers": settings.worker_count,
+        "stores": [store.path for store in settings.store],
+        "neighbors": [
+            {"address": each.address, "peer_as": each.peer_as} for each in settings.bgp.neighbor
+        ],
+        "recording": settings.bgp.recording or None,
+        "access_log": settings.serve.access_log,
+        "signing": {"versions": sorted(signing.keys), "hosts": signing.hosts}
+        if signing.required
+        else None,
+    }
+
+
+def _describe(settings: Settings) -> Iterator[tuple[str, str]]:
+    workers = settings.worker_count
+    yield "would listen on", ", ".join(settings.serve.listen)
     if settings.tls.listen:
-        click.echo(f"  and with TLS on   {', '.join(settings.tls.listen)}")
-    click.echo(f"  for operators on  {', '.join(settings.control.listen) or 'no address'}")
-    click.echo(f"  with              {workers} worker{'s' * (workers > 1)}")
+        yield "and with TLS on", ", ".join(settings.tls.listen)
+    yield "for operators on", ", ".join(settings.control.listen) or "no address"
+    yield "with", f"{workers} worker{'s' * (workers > 1)}"
     for store in settings.store:
-        click.echo(f"  would serve       {store.path}")
+        yield "would serve", store.path
     for neighbor in settings.bgp.neighbor:
-        click.echo(f"  would hear of     routes from {neighbor.address} (AS {neighbor.peer_as})")
-    click.echo(f"  access log        {settings.serve.access_log}")
+        yield "would hear of", f"routes from {neighbor.address} (AS {neighbor.peer_as})"
+    if settings.bgp.recording:
+        yield "would hear of", f"routes from the recording {settings.bgp.recording}"
+    yield "access log", settings.serve.access_log
     signing = settings.signing
     if signing.required:
         names = ", ".join(signing.hosts) or "any name"
-        click.echo(f"  signed URLs       of keys {', '.join(sorted(signing.keys))} for {names}")
+        yield "signed URLs", f"of keys {', '.join(sorted(signing.keys))} for {names}"

@@ -13,6 +13,7 @@ from ocaserve.errors import SettingsError
 from ocaserve.kernel_tls import why_not
 from ocaserve.settings.bgp import find_bgp_faults
 from ocaserve.settings.control import Control, read_tokens
+from ocaserve.settings.health import find_health_faults
 from ocaserve.settings.model import Settings
 from ocaserve.settings.report import find_report_faults
 from ocaserve.settings.signing import find_signing_faults
@@ -36,9 +37,12 @@ def find_contradictions(settings: Settings) -> Iterator[str]:
     if state and not os.access(state, os.W_OK | os.X_OK):
         yield f"appliance.state_directory = {state!r}: must be a directory that can be written"
     yield from find_report_faults(settings.report)
+    yield from find_health_faults(settings.health)
     log = settings.serve.access_log
     if log not in ("-", "off") and not Path(log).parent.is_dir():
         yield f"serve.access_log = {log!r}: must be in a directory that exists"
+    elif log not in ("-", "off") and Path(log).is_dir():
+        yield f"serve.access_log = {log!r}: must be a file, not a directory"
     directory = settings.ledger.directory
     if directory and not Path(directory).parent.is_dir():
         yield f"ledger.directory = {directory!r}: must be in a directory that exists"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from msgspec import Struct
@@ -153,3 +154,23 @@ class HealthSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "without a report that was taken; at `report.lost_after_s` it is an error",
         ),
     ] = 90.0  # fmt: skip
+
+
+_WORSE_BELOW = ("memory", "store_free", "certificate")
+_WORSE_ABOVE = (
+    "cpu", "steal", "network", "drops", "disk_wait", "store_stall", "descriptors", "loop_lag",
+    "worker_deaths",
+)  # fmt: skip
+_UNITS = ("", "_s", "_days")
+
+
+def find_health_faults(health: HealthSettings) -> Iterator[str]:
+    """A line for each pair of thresholds of which the error comes before the warning."""
+    for name in (*_WORSE_ABOVE, *_WORSE_BELOW):
+        unit = next(unit for unit in _UNITS if hasattr(health, f"{name}_error{unit}"))
+        warning = getattr(health, f"{name}_warning{unit}")
+        error = getattr(health, f"{name}_error{unit}")
+        if name in _WORSE_BELOW and error > warning:
+            yield f"health.{name}_error{unit} = {error}: must be at most {name}_warning{unit}"
+        elif name in _WORSE_ABOVE and error < warning:
+            yield f"health.{name}_error{unit} = {error}: must be at least {name}_warning{unit}"
