@@ -201,6 +201,7 @@ def test_configuration(text: str, tmp_path: Path) -> None:
     make_certificate(etc)
     if "store" not in values:
         text += f'\n[[store]]\npath = "{tmp_path}"\n'
+    (tmp_path / "routes.jsonl").touch()
     config = tmp_path / "ocaserve.toml"
     config.write_text(text)
     assert load_settings(str(config)).store
