@@ -18,7 +18,13 @@ from ocaserve.control.handlers import (
     status,
     views,
 )
-from ocaserve.control.routing import ROUTES, SILENT, limit_requests, tell_problems
+from ocaserve.control.routing import (
+    ROUTES,
+    SILENT,
+    add_common_fields,
+    limit_requests,
+    tell_problems,
+)
 from ocaserve.control.state import STATE, ControlState
 
 AREAS: tuple[Callable[[web.Application], None], ...] = (
@@ -43,6 +49,7 @@ def build_app(state: ControlState) -> web.Application:
         client_max_size=control.body_bytes,
         middlewares=[tell_problems, limit_requests(control.requests_in_flight)],
     )
+    app.on_response_prepare.append(add_common_fields)
     app[STATE] = state
     app[ROUTES] = []
     app[SILENT] = set()

@@ -126,27 +126,29 @@ def _read_query(request: web.Request, route: Route) -> Any:
 
 @web.middleware
 async def tell_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer what was raised, whoever raised it, and let no answer be kept or guessed at."""
+    """Answer what was raised, whoever raised it."""
     try:
-        response = await handler(request)
+        return await handler(request)
     except Problem as problem:
-        response = answer_problem(problem)
+        return answer_problem(problem)
     except web.HTTPException as error:
-        response = answer_problem(problem_from_aiohttp(error))
+        return answer_problem(problem_from_aiohttp(error))
     except asyncio.CancelledError:
         raise
     except ConnectionError:
         if request.transport is not None and not request.transport.is_closing():
             raise
-        response = web.Response()  # the client has gone, as those of streams do: nobody hears it
+        return web.Response()  # the client has gone, as those of streams do: nobody hears it
     except Exception:  # noqa: BLE001 - the border: a defect of one route is not the others'
         _log.exception("control: %s %s failed", request.method, request.path)
-        response = answer_problem(Problem(500, "a defect of the appliance; its log has more"))
-    if not response.prepared:
-        response.headers.setdefault("Server", "ocaserve")
-        response.headers.setdefault("Cache-Control", "no-store")
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    return response
+        return answer_problem(Problem(500, "a defect of the appliance; its log has more"))
+
+
+async def add_common_fields(_: web.Request, response: web.StreamResponse) -> None:
+    """Let no answer be kept or guessed at, and none tell more of us than our name."""
+    response.headers["Server"] = "ocaserve"
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
 
 
 def limit_requests(most: int) -> Middleware:

@@ -142,6 +142,8 @@ def test_every_get_of_the_document(daemon: Daemon) -> None:
                 assert str(answer.status) in operation["responses"], path
                 media = answer.headers["Content-Type"].partition(";")[0]
                 assert media in operation["responses"][str(answer.status)]["content"], path
+                assert answer.headers["Server"] == "ocaserve", path
+                assert answer.headers["X-Content-Type-Options"] == "nosniff", path
     for name in document["components"]["schemas"]:
         assert call(control(daemon), "GET", f"/v1/schema/{name}").status == 200
 
