@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -16,6 +17,8 @@ from ocaserve.errors import OcaserveError, SettingsError
 
 if TYPE_CHECKING:
     from ocaserve.settings import Settings
+
+_CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @click.command()
@@ -71,12 +74,20 @@ def serve(
         fail(error)
 
 
+class OneLine(logging.Formatter):
+    """What comes from outside, a path or a reason, must not begin a line of its own in the log."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        line = super().formatMessage(record)
+        return _CONTROL_CHARACTERS.sub(lambda found: f"\\x{ord(found[0]):02x}", line)
+
+
 def _start_logging() -> None:
     """One line an event on standard error; the journal adds the time itself."""
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logging.basicConfig(
-        format=f"{stamp}ocaserve[%(process)d]: %(message)s", level=logging.INFO, stream=sys.stderr
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine(f"{stamp}ocaserve[%(process)d]: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 @click.command()

@@ -156,6 +156,7 @@ def test_every_get_of_the_document(daemon: Daemon) -> None:
         pytest.param("POST", "/v1/drain", b"{", 400, id="no_json"),
         pytest.param("POST", "/v1/drain", {"reason": 1}, 422, id="wrong_type"),
         pytest.param("POST", "/v1/drain", {"raeson": ""}, 422, id="unknown_member"),
+        pytest.param("POST", "/v1/drain", {"reason": "a\nb"}, 422, id="two_lines"),
         pytest.param("POST", "/v1/drain", {"until": "2020-01-01T00:00:00Z"}, 422, id="past"),
         pytest.param("POST", "/v1/enable", {"x": 1}, 422, id="not_empty"),
     ],
@@ -195,6 +196,15 @@ def guarded(serve: Serve, store: Path) -> Iterator[Daemon]:
 def test_tokens(guarded: Daemon, method: str, path: str, token: str, expected: int) -> None:
     """Nothing changes without the right one."""
     assert call(control(guarded), method, path, token=token).status == expected
+
+
+def test_path_cannot_forge_a_line_of_the_log(guarded: Daemon) -> None:
+    """What comes from outside stays in the line that tells of it."""
+    assert call(control(guarded), "GET", "/v1/x%0Aforged", token="wrong-token-012345").status == 404
+    assert call(control(guarded), "GET", "/v1/schema/a%0Aforged", token="wrong").status == 401
+    lines = guarded.log.read_text().splitlines()
+    assert any("/v1/schema/a\\x0aforged" in line for line in lines)
+    assert not any(line.startswith("forged") for line in lines)
 
 
 def test_nothing_changes_without_a_token(guarded: Daemon) -> None:

@@ -17,7 +17,8 @@ from ocaserve.control.routing import Call, Route, add_routes
 from ocaserve.control.schemas import Status, Time, as_time
 from ocaserve.lifecycle import Phase
 
-_Reason = Annotated[str, Meta(max_length=200)]
+# It stands in logs and on terminals: no control characters.
+_Reason = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 
 
 class DrainRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
