@@ -124,6 +124,19 @@ def test_check_of_what_keeps_nothing_from_starting(config: Path) -> None:
     assert load_settings(str(config)).bgp.rpki_vrps
 
 
+@pytest.mark.parametrize("words", [["inventory", "--json"], ["check", "-c"], ["--version"]])
+def test_output_that_does_not_arrive(config: Path, words: list[str]) -> None:
+    """On a full disk: one line, status 1, no traceback."""
+    words = [*words, str(config)] if words[-1] == "-c" else words
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ocaserve", *words],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "ocaserve: cannot write: No space left on device\n"
+
+
 def test_check_of_a_file_that_is_not_there(tmp_path: Path) -> None:
     """The system's word for it."""
     file = tmp_path / "none.toml"

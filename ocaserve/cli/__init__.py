@@ -6,6 +6,11 @@ it runs, so that `--help` is quick and a missing extra harms only its own comman
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+from typing import Any
+
 import click
 
 from ocaserve import __version__
@@ -14,12 +19,32 @@ from ocaserve.cli.doctor import doctor
 from ocaserve.cli.inventory import inventory
 from ocaserve.cli.ledger import ledger
 from ocaserve.cli.operate import drain, enable, reload, status
+from ocaserve.cli.output import fail
 from ocaserve.cli.routes import explain, report, routes
 from ocaserve.cli.serve import check, serve
 from ocaserve.cli.sign import sign
+from ocaserve.errors import OcaserveError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """All commands. What they print must arrive: into a file on a full disk it does not."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            try:
+                return super().main(*args, **options)
+            finally:
+                sys.stdout.flush()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed once more
+            fail(OcaserveError(f"cannot write: {error.strerror}"))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ocaserve")
 def main() -> None:
     """Serve video from this machine's disks: byte ranges from disk to socket."""
