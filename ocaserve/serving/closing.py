@@ -32,6 +32,9 @@ class CloseReason(Enum):
         "body_timeout", True, "an upload of the speed test stalled or came too slowly"
     )
     REFUSED = CloseRow("refused", True, "the request was malformed or too large: framing in doubt")
+    PROXY_HEADER = CloseRow(
+        "proxy_header", True, "it did not begin as the PROXY protocol does (`serve.proxy_protocol`)"
+    )
     HANDSHAKE_TIMEOUT = CloseRow(
         "handshake_timeout", True, "a TLS handshake was not complete within handshake_s"
     )

@@ -47,6 +47,7 @@ from ocaserve.serving.deadlines import DeadlineWheel
 from ocaserve.serving.handshake import Handshakes
 from ocaserve.serving.histograms import Histogram, observe
 from ocaserve.serving.listener import Acceptor
+from ocaserve.serving.proxied import Forwarded
 from ocaserve.serving.readiness import ServingLoop, system_readiness
 from ocaserve.serving.sending import system_sender
 from ocaserve.serving.services import Client, Clock, Duty, Services, entry_formatter
@@ -146,6 +147,7 @@ class Worker:
         self._connections: set[Client] = set()
         self._handshakes: Handshakes | None = None
         self._tls_places: frozenset[int] = frozenset()
+        self._is_forwarded = serve.proxy_protocol
         self._per_address: Counter[bytes] = Counter()
         self._ticks = 0
         self._tick_due = 0.0
@@ -345,13 +347,34 @@ class Worker:
         return (client for client in self._connections if isinstance(client, Connection))
 
     def _admit(self, sock: socket.socket, address: bytes, place: int) -> None:
-        counts = self._counts
-        counts[Count.ACCEPTED] += 1
+        self._counts[Count.ACCEPTED] += 1
+        if len(self._connections) >= self._limits.connections:
+            self._turn_away(sock, CloseReason.OVERLOAD, is_tls=place in self._tls_places)
+        elif self._is_forwarded:
+            forwarded = Forwarded(
+                self._services, sock, address, place, self._identified, self._unidentified
+            )
+            self._connections.add(forwarded)
+            self._show_connections()
+        else:
+            self._begin(sock, address, place)
+
+    def _identified(self, forwarded: Forwarded, address: bytes) -> None:
+        """The balancer has said whose connection it is."""
+        self._connections.remove(forwarded)
+        self._begin(forwarded.sock, address, forwarded.place)
+        self._show_connections()
+        self._stop_if_empty()
+
+    def _unidentified(self, forwarded: Forwarded) -> None:
+        self._connections.discard(forwarded)
+        self._show_connections()
+        self._stop_if_empty()
+
+    def _begin(self, sock: socket.socket, address: bytes, place: int) -> None:
+        """Serve the client at this address, unless it has too many connections."""
         limits = self._limits
         is_tls = place in self._tls_places
-        if len(self._connections) >= limits.connections:
-            self._turn_away(sock, CloseReason.OVERLOAD, is_tls=is_tls)
-            return
         if 0 < limits.connections_per_address <= self._per_address[address]:
             self._turn_away(sock, CloseReason.ADDRESS_LIMIT, is_tls=is_tls)
             return
@@ -365,7 +388,10 @@ class Worker:
             client = Connection(self._services, sock, address)
         self._per_address[address] += 1
         self._connections.add(client)
-        counts[GAUGE_PLACES[Gauge.CONNECTIONS]] = len(self._connections)
+        self._show_connections()
+
+    def _show_connections(self) -> None:
+        self._counts[GAUGE_PLACES[Gauge.CONNECTIONS]] = len(self._connections)
 
     def _succeed(self, handshake: Client, connection: Connection) -> None:
         """The handshake is over, and the connection has its place."""
@@ -393,7 +419,7 @@ class Worker:
         self._per_address[address] -= 1
         if not self._per_address[address]:
             del self._per_address[address]
-        self._counts[GAUGE_PLACES[Gauge.CONNECTIONS]] = len(self._connections)
+        self._show_connections()
         self._stop_if_empty()
 
     def _count_accept_error(self) -> None:

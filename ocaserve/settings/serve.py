@@ -148,6 +148,14 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "are thrown away"
         ),
     ] = False
+    proxy_protocol: Annotated[
+        bool,
+        flag(
+            "whether every connection begins with the PROXY protocol (version 1 or 2), by which a "
+            "balancer in front tells the client's address. Whoever reaches the ports himself could "
+            "give any: let nobody but the balancer"
+        ),
+    ] = False
     cache_control: Annotated[
         str,
         text(
