@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.waiting import eventually
 from tests.support.wire import fetch, request
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
@@ -75,8 +76,13 @@ def test_metrics_are_there(tmp_path: Path) -> None:
     control = tmp_path / "control"
     with Daemon.serving(tmp_path, toml=f'[control]\nlisten = ["unix:{control}"]\n') as daemon:
         assert daemon.pid
-        shown = fetch(str(control), request("/metrics", host="localhost")).body.decode()
-    there = set(re.findall(r"^(ocaserve_\w+)", shown, re.MULTILINE))
+
+        def names() -> set[str]:
+            shown = fetch(str(control), request("/metrics", host="localhost")).body.decode()
+            return set(re.findall(r"^(ocaserve_\w+)", shown, re.MULTILINE))
+
+        eventually(lambda: "ocaserve_health" in names(), "health was looked at once")
+        there = names()
     rules = " ".join(re.findall(r"ocaserve_\w+", RULES.read_text()))
     named = set(re.findall(r"ocaserve_\w+", " ".join(expressions()) + " " + rules))
     assert named - there == set()
