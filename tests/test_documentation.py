@@ -117,7 +117,7 @@ def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     config.write_text(
         f'[serve]\nlisten = ["unix:{folder}/serve"]\nworkers = 1\naccess_log = "off"\n'
         f'[control]\nlisten = ["unix:{folder}/control"]\n{signing}'
-        "[health]\nrise_s = 3600\n"  # the machine of the tests may be as busy as it likes
+        "[health]\nrise_s = 3600\nfall_s = 0\n"  # it may be as busy as it likes
         f'[[store]]\npath = "{folder}/disk1"\n'
     )
     daemon = Daemon.start(["serve", "-c", str(config)], folder / "log")

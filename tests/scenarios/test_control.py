@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.scenario, pytest.mark.timeout(120)]
 SMALL = blob(1000)
 BIG = blob(12 << 20, seed=5)  # more than the buffers of both sockets hold
 # The machine of the tests may be as busy or as full as it likes: that is not what is tested here.
-QUIET = '[serve]\naccess_log = "off"\n[drain]\nquiet_s = 0.5\n[health]\nrise_s = 3600\n'
+QUIET = '[serve]\naccess_log = "off"\n[drain]\nquiet_s = 0.5\n[health]\nrise_s = 3600\nfall_s = 0\n'
 CLIENTS = 64
 READ, OPERATE = "read-token-0123456789", "operate-token-0123456789"
 

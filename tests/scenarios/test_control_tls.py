@@ -69,7 +69,7 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
     config = tmp_path / "ocaserve.toml"
     config.write_text(
         '[serve]\nlisten = ["127.0.0.1:0"]\naccess_log = "off"\nworkers = 1\n'
-        "[health]\nrise_s = 3600\n"
+        "[health]\nrise_s = 3600\nfall_s = 0\n"
         f'[control]\nlisten = ["127.0.0.1:0"]\ncertificate = "{pair.cert}"\nkey = "{pair.key}"\n'
         f'[control.tokens]\noperate = ["{OPERATE}"]\n'
         f'[[store]]\npath = "{tmp_path}/store"\n'

@@ -26,6 +26,7 @@ TOML = f"""
 id = "<b id='injected'>oca</b>"
 [health]
 rise_s = 3600
+fall_s = 0
 [control]
 listen = ["127.0.0.1:0"]
 [control.tokens]

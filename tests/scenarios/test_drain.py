@@ -40,6 +40,7 @@ access_log = "off"
 quiet_s = 0.5
 [health]
 rise_s = 3600
+fall_s = 0
 [control]
 listen = ["127.0.0.1:0"]
 [control.tokens]
@@ -225,8 +226,12 @@ def test_window_that_ends_by_itself(daemon: Daemon) -> None:
     def said_since() -> str:
         return daemon.log.read_text().partition("draining: rack 4\n")[2]
 
+    def serves() -> bool:
+        print(call(daemon, "GET", "/v1/health").json["reasons"])  # if it does not, this may be why
+        return healthz(daemon) == (200, b"serving\n")
+
     eventually(lambda: "enabled, as planned" in said_since(), "it is over")
-    eventually(lambda: healthz(daemon) == (200, b"serving\n"), "it serves again")
+    eventually(serves, "it serves again")
     assert call(daemon, "GET", "/v1/maintenance").json["windows"] == []
 
 
