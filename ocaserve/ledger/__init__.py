@@ -3,7 +3,8 @@
 A connection adds what it has sent to the tally of its network (`tallies`). Once a second its worker
 takes all tallies, those of responses under way too, and appends them to a spool file (`spool`).
 The control process reads the spools (`collector`), adds them up in periods (`book`) and keeps
-closed periods as files (`archive`), from which bills are made (`summary`).
+closed periods as files (`archive`), from which sums are made (`summary`), and as records for bills
+(`records`, `record_files`), of which the fleet is told (`handover`).
 
 What is counted, and what can be lost. Bytes are those that sockets have taken, as in the counters.
 Each is counted once, because the sums of the open periods and how far each spool is read are

@@ -13,34 +13,77 @@ import ipaddress
 import logging
 import os
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from time import monotonic, time
+from time import gmtime, monotonic, strftime, time
+from typing import NamedTuple
 
 from ocaserve.ledger.archive import Archive
-from ocaserve.ledger.book import HOUR_S, PERIOD_S, Book, Period
-from ocaserve.ledger.places import spool_folder
+from ocaserve.ledger.book import GRACE_S, HOUR_S, PERIOD_S, Book, Period
+from ocaserve.ledger.places import record_folder, spool_folder
+from ocaserve.ledger.record_files import RecordFiles
+from ocaserve.ledger.records import LedgerRecord
+from ocaserve.ledger.set_clock import WallWatch
 from ocaserve.ledger.spool import SUFFIX, read_spool
-from ocaserve.ledger.summary import NetworkSum, Summary, add_networks, find_top, measure
+from ocaserve.ledger.summary import (
+    MOST_NETWORKS,
+    Highest,
+    NetworkSum,
+    Summary,
+    add_networks,
+    count_highest,
+    find_top,
+    measure,
+)
 from ocaserve.settings.ledger import LedgerSettings
 
 _log = logging.getLogger(__name__)
 
 COMMIT_S = 10.0  # what can be lost when the power goes; each commit waits for the disk
 _REMOVE_OLD_S = 600.0
+_DAY_S = 86_400
 TOTAL = "total"
+
+
+class EarlyCloseError(Exception):
+    """The running period is closed already; the text says until when."""
+
+
+class LedgerTotals(NamedTuple):
+    """`bytes`: all. `other`: those that no network has. places: in use in the open period.
+
+    records: that are kept. seq: the number of the last one that is.
+    """
+
+    bytes: int
+    other: int
+    places: int
+    records: int
+    seq: int
 
 
 class Collector:
     """Keeps the ledger below `folder`."""
 
     def __init__(
-        self, folder: Path, settings: LedgerSettings, wall: Callable[[], float] = time
+        self,
+        folder: Path,
+        settings: LedgerSettings,
+        appliance: str,
+        wall: Callable[[], float] = time,
+        steady: Callable[[], float] = monotonic,
     ) -> None:
         self._folder = folder
         self._settings = settings
+        self._appliance = appliance
         self._wall = wall
+        self._steady = steady
+        self._clock = WallWatch()
+        self.records = RecordFiles(record_folder(folder), settings)
+        self._kept = self._seq = 0
+        self._ahead: tuple[str, int] | None = None
         self._lock: int | None = None
         self._archive: Archive | None = None
         self._book = Book()
@@ -48,6 +91,15 @@ class Collector:
         self._committed_at = float("-inf")
         self._removed_at = float("-inf")
         self._reading = threading.Lock()  # the book may be looked at from other threads
+
+    @property
+    def totals(self) -> LedgerTotals:
+        """Of the ledger since it was begun, and the places in use now."""
+        book = self._book
+        latest = max(book.open, default=0)
+        used = len(book.open[latest].sent) if latest else 0
+        places = min(used, self._settings.networks)
+        return LedgerTotals(book.total, book.other, places, self._kept, self._seq)
 
     @property
     def is_open(self) -> bool:
@@ -61,26 +113,58 @@ class Collector:
         assert self._archive is not None
         with self._reading:
             self._read_spools()
-        now = monotonic()
-        if self._close_due(self._archive) or now - self._committed_at >= COMMIT_S:
+        wall, now = self._wall(), self._steady()
+        has_closed = self._clock.believes(wall, now) and self._close_due(self._archive, wall)
+        if has_closed or now - self._committed_at >= COMMIT_S:
             self.commit()
         if now - self._removed_at >= _REMOVE_OLD_S:
             self._removed_at = now
-            self._archive.close_hours(int(self._wall()))
-            self._archive.remove_old(self._wall())
+            self._archive.close_hours(int(wall))
+            self._archive.remove_old(wall)
+            self._kept = self.records.remove_old()
+
+    def close_early(self) -> LedgerRecord:
+        """Close the period that runs, too; what is sent in the rest of it counts in the next.
+
+        Returns its record. Raises EarlyCloseError where that was done already.
+        """
+        self.collect()
+        if self._archive is None:
+            raise EarlyCloseError("another process keeps the ledger")
+        now = self._wall()
+        if self._book.closed_to > now:
+            until = strftime("%H:%M:%SZ", gmtime(self._book.closed_to))
+            raise EarlyCloseError(f"the ledger is closed until {until} already")
+        while self._book.closed_to <= now:
+            self._close_due(self._archive, now + PERIOD_S + GRACE_S)
+        record = self._book.closed[-1]
+        self.commit()
+        return record
+
+    def renew(self, book: str, seq: int) -> None:
+        """The fleet has record `seq` of a book; if we have not, this ledger is an older copy, put
+        back in place of a later one, and goes on in another book. From any thread.
+        """
+        self._ahead = book, seq
 
     def _open(self) -> bool:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(
+            self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
             return False
         archive = Archive(self._folder, self._settings)
+        book = archive.load_book()
+        if not book.closed_to:  # what is closed was told; a spool may still have it
+            book.since = max(archive.end, self.records.end)
         with self._reading:
-            self._book = archive.load_book()
+            self._book = book
         self._lock, self._archive = lock, archive
+        self._seq = 0 if book.chain is None else book.chain.seq
         return True
 
     def _read_spools(self) -> None:
@@ -103,20 +187,39 @@ class Collector:
             return ()
         return [Path(entry.path) for entry in entries if entry.name.endswith(SUFFIX)]
 
-    def _close_due(self, archive: Archive) -> bool:
-        due = list(self._book.due(self._wall()))
+    def _close_due(self, archive: Archive, now: float) -> bool:
+        book, fresh = self._book, str(uuid.uuid4())
+        longest_s = self._settings.records_days * _DAY_S
+        ahead, self._ahead = self._ahead, None
+        if is_older := ahead is not None and book.leave(*ahead, fresh, now):
+            _log.error("ledger: an older copy: of book %s the fleet has record %d", *ahead)
+        if book.begin(self._appliance, fresh, now, longest_s) or is_older:
+            level = logging.WARNING if book.since or book.total else logging.INFO  # not the first
+            _log.log(level, "ledger: book %s begins, of %s", fresh, self._appliance)
+        due = list(book.due(now))
         for period in due:
-            archive.close(period)
             with self._reading:
-                self._book.close(period)
+                book.settle(period, self._settings.networks)
+            if period.sent:
+                archive.close(period)
+            with self._reading:
+                book.close(period)
         return bool(due)
 
     def commit(self) -> None:
-        """Write the book down; then the spools that are wholly in it can go."""
+        """Write the book down; then its closed records can be shown, and what is in it can go.
+
+        A record that was shown before might be closed again, as another one.
+        """
         if self._archive is None:
             return
         self._archive.commit(self._book)
-        self._committed_at = monotonic()
+        self._committed_at = self._steady()
+        for record in self._book.closed:
+            self.records.keep(record)
+        if closed := len(self._book.closed):
+            self._kept, self._seq = self._kept + closed, self._book.closed[-1].seq
+            self._book.closed.clear()
         for name in self._done:
             (spool_folder(self._folder) / name).unlink(missing_ok=True)
         self._done.clear()
@@ -148,6 +251,7 @@ class Collector:
         network to what it is counted under instead. Where periods of five minutes are no longer
         kept, sums are of hours, and rates leave that time out.
         """
+        until = min(until, self._wall() + PERIOD_S)  # nothing was sent in what has not begun
         view = _View(within, rename)
         archive = self._archive or Archive(self._folder, self._settings)
         running = self._open_periods(since, until)
@@ -163,8 +267,8 @@ class Collector:
         hours = archive.periods(HOUR_S, since, min(until, fine_from - HOUR_S + 1))
         sums = add_networks(chain(view.of(hours), closed(), view.of(running)))
         names = find_top(sums, top)
-        samples = _sample(closed(), names)
         count = _count_periods(max(since, fine_from), min([until, *besides]))
+        samples = _sample(closed(), names, count_highest(count))
         total = sum(sums.values())
 
         def measured(name: str, sent: int) -> NetworkSum:
@@ -194,14 +298,14 @@ def _count_periods(since: float, until: float) -> int:
     return max(0, -int(-until // PERIOD_S) + int(-since // PERIOD_S))
 
 
-def _sample(periods: Iterable[Period], names: list[str]) -> dict[str, list[int]]:
-    """The bytes of each period, in all and of the networks named, where there were any."""
-    samples: dict[str, list[int]] = {name: [] for name in (*names, TOTAL)}
+def _sample(periods: Iterable[Period], names: list[str], most: int) -> dict[str, Highest]:
+    """The highest bytes of a period, in all and of the networks named."""
+    samples = {name: Highest(most) for name in (*names, TOTAL)}
     for period in periods:
-        samples[TOTAL].append(period.total)
+        samples[TOTAL].add(period.total)
         for name in names:
             if sent := period.sent.get(name):
-                samples[name].append(sent)
+                samples[name].add(sent)
     return samples
 
 
@@ -230,6 +334,8 @@ class _View:
     def _name(self, network: str) -> str | None:
         """What it is counted under; None: not at all."""
         if network not in self._known:
+            if len(self._known) >= MOST_NETWORKS:
+                self._known.clear()
             is_in = self._outer is None or _overlaps(network, self._outer)
             name = network if self._rename is None else self._rename(network)
             self._known[network] = name if is_in else None

@@ -15,3 +15,8 @@ def ledger_folder(settings: LedgerSettings, state_folder: Path | None, runtime: 
 def spool_folder(ledger: Path) -> Path:
     """Where workers leave their spools."""
     return ledger / "spools"
+
+
+def record_folder(ledger: Path) -> Path:
+    """Where closed records are, which the fleet may fetch."""
+    return ledger / "records"

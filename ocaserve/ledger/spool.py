@@ -25,7 +25,7 @@ _FRAME = struct.Struct(">II")
 _READ_BYTES = 16 << 20  # of a spool at once; more than a record of 100,000 networks has
 
 
-class Record(NamedTuple):
+class SpoolRecord(NamedTuple):
     """`at`: seconds since the epoch when the worker told."""
 
     at: int
@@ -38,7 +38,7 @@ def encode_record(at: int, sent: Mapping[str, int]) -> bytes:
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def decode_records(data: bytes) -> Iterator[tuple[int, Record]]:
+def decode_records(data: bytes) -> Iterator[tuple[int, SpoolRecord]]:
     """Each whole record that stands at the beginning of `data`, and where in it the next begins."""
     at = 0
     while at + _FRAME.size <= len(data):
@@ -47,7 +47,7 @@ def decode_records(data: bytes) -> Iterator[tuple[int, Record]]:
         if len(payload) < length or zlib.crc32(payload) != check:
             return
         at += _FRAME.size + length
-        yield at, msgspec.msgpack.decode(payload, type=Record)
+        yield at, msgspec.msgpack.decode(payload, type=SpoolRecord)
 
 
 class SpoolWriter:
@@ -118,7 +118,7 @@ class SpoolPart(NamedTuple):
     is_complete: nothing will follow.
     """
 
-    records: list[Record]
+    records: list[SpoolRecord]
     stop: int
     is_complete: bool
 

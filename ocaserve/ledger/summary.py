@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import io
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from ocaserve.ledger.book import Period
+from ocaserve.ledger.folding import add_up
 
+MOST_NETWORKS = 200_000
+"""Told apart in one answer: twice of what one period may have."""
 _PERCENTILE = 0.95
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -34,6 +39,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     """All networks over a span of time; `networks` has the top ones.
 
     since, until: seconds since the epoch. periods: of five minutes, closed, of which the rates are.
+    networks_seen: told apart, MOST_NETWORKS and a quarter at the most.
     """
 
     since: float
@@ -44,19 +50,45 @@ class Summary(Struct, frozen=True, kw_only=True):
     networks_seen: int
 
 
-def percentile_95(samples: Sequence[float]) -> float:
-    """The highest sample after the top 5 % are left out; 0 without samples."""
-    if not samples:
-        return 0.0
-    return sorted(samples)[math.ceil(_PERCENTILE * len(samples)) - 1]
+def percentile_95(samples: Sequence[float], count: int) -> float:
+    """Of `count` samples the highest after the top 5 % are left out; 0 without any.
+
+    samples: the highest of them, as many as `count_highest` at the least; all beyond are 0 or less
+    than these.
+    """
+    place = count - math.ceil(_PERCENTILE * count)
+    highest = sorted(samples, reverse=True)
+    return highest[place] if count and place < len(highest) else 0.0
+
+
+def count_highest(count: int) -> int:
+    """How many of the highest of so many samples decide the 95th percentile."""
+    return count - math.ceil(_PERCENTILE * count) + 1
+
+
+class Highest:
+    """The highest of many numbers, in bounded memory."""
+
+    __slots__ = ("_kept", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept = array("Q")
+
+    def add(self, number: int) -> None:
+        self._kept.append(number)
+        if len(self._kept) > 2 * self._most:
+            self._kept = array("Q", heapq.nlargest(self._most, self._kept))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._kept)
 
 
 def add_networks(periods: Iterable[Period]) -> dict[str, int]:
-    """Bytes by network."""
+    """Bytes by network, of those with the most: a year of floods must not fill the memory."""
     sums: dict[str, int] = {}
     for period in periods:
-        for network, sent in period.sent.items():
-            sums[network] = sums.get(network, 0) + sent
+        add_up(sums, period.sent, MOST_NETWORKS)
     return sums
 
 
@@ -68,14 +100,13 @@ def find_top(sums: Mapping[str, int], count: int) -> list[str]:
 def measure(
     name: str, sent: int, samples: Iterable[int], seconds: int, count: int, total: int
 ) -> NetworkSum:
-    """samples: bytes of periods with traffic, `count` with those without."""
+    """samples: the highest bytes of periods with traffic; `count`: all periods."""
     rates = [sample * 8 / seconds for sample in samples]
-    rates += [0.0] * (count - len(rates))
     return NetworkSum(
         network=name,
         bytes=sent,
         share=round(sent / total, 6) if total else 0.0,
-        p95_bits_per_s=round(percentile_95(rates)),
+        p95_bits_per_s=round(percentile_95(rates, max(count, len(rates)))),
         peak_bits_per_s=round(max(rates, default=0.0)),
     )
 

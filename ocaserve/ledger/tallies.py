@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ocaserve.ledger.folding import fold
 from ocaserve.ledger.networks import OTHER, Networks
+
+MOST_TOLD = 200_000  # at once: what a reader of spools takes, see `spool`
 
 
 class Tally:
@@ -19,13 +22,19 @@ class Tally:
 
 
 class Tallies:
-    """The tallies of all networks that have connections, `most` of them; others share one."""
+    """The tallies of all networks that have connections, and of `most` others that have bytes.
+
+    Connections are bounded elsewhere. Those that came and went leave tallies until they are taken;
+    where there are too many of these, the ones with the least bytes become `other`. most: 0 where
+    nothing is to be told apart.
+    """
 
     def __init__(self, networks: Networks, most: int) -> None:
         self._networks = networks
         self._most = most
         self._other = Tally(OTHER)
         self._by_network = {OTHER: self._other}
+        self._look_at = 2 * most  # so many tallies, and those without connections are looked at
 
     def __len__(self) -> int:
         return len(self._by_network)
@@ -35,11 +44,28 @@ class Tallies:
         network = self._networks.name_of(address)
         tally = self._by_network.get(network)
         if tally is None:
-            tally = self._other
-            if len(self._by_network) <= self._most:
-                tally = self._by_network[network] = Tally(network)
+            tally = self._begin(network) if self._most else self._other
         tally.users += 1
         return tally
+
+    def _begin(self, network: str) -> Tally:
+        if len(self._by_network) > self._look_at:
+            self._fold()
+        tally = self._by_network[network] = Tally(network)
+        return tally
+
+    def _fold(self) -> None:
+        """Keep `most` of those without connections."""
+        unused = {
+            name: tally.sent
+            for name, tally in self._by_network.items()
+            if not tally.users and tally is not self._other
+        }
+        folded = fold(unused, self._most)
+        self._other.sent += folded.moved
+        for name in unused.keys() - folded.sent.keys():
+            del self._by_network[name]
+        self._look_at = len(self._by_network) + self._most
 
     def close(self, tally: Tally) -> None:
         """A connection will add no more. What it has added stays until it is taken."""
@@ -57,7 +83,8 @@ class Tallies:
                 idle.append(network)
         for network in idle:
             del self._by_network[network]
-        return taken
+        self._look_at = max(2 * self._most, len(self._by_network) + self._most)
+        return fold(taken, MOST_TOLD).sent
 
     def put_back(self, taken: Mapping[str, int]) -> None:
         """What was taken could not be told: it is told next time."""
@@ -66,3 +93,5 @@ class Tallies:
             if tally is None:
                 tally = self._by_network[network] = Tally(network)
             tally.sent += sent
+        if len(self._by_network) > self._look_at:
+            self._fold()

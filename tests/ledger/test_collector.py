@@ -2,65 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ocaserve.ledger import archive as archive_module
 from ocaserve.ledger.archive import Archive
 from ocaserve.ledger.book import HOUR_S, PERIOD_S, Book, Period
 from ocaserve.ledger.collector import Collector
 from ocaserve.ledger.places import ledger_folder, spool_folder
-from ocaserve.ledger.spool import SpoolWriter
-from ocaserve.ledger.summary import NetworkSum, Summary, as_csv, percentile_95
+from ocaserve.ledger.summary import (
+    Highest,
+    NetworkSum,
+    Summary,
+    as_csv,
+    count_highest,
+    percentile_95,
+)
 from ocaserve.settings.ledger import LedgerSettings
-
-NOON = 1_700_000_000 // HOUR_S * HOUR_S
-SETTINGS = LedgerSettings()
-NET, OTHER_NET = "192.0.2.0/24", "2001:db8::/48"
-
-
-class Ledger:
-    """A ledger whose time is told, and workers that write into it."""
-
-    def __init__(self, folder: Path, settings: LedgerSettings = SETTINGS) -> None:
-        self.folder = folder
-        self.settings = settings
-        self.now = float(NOON)
-        self.collector = self.start()
-        self.writer = self.new_writer("worker-0")
-
-    def start(self) -> Collector:
-        return Collector(self.folder, self.settings, lambda: self.now)
-
-    def new_writer(self, name: str) -> SpoolWriter:
-        return SpoolWriter(spool_folder(self.folder), name, 200)
-
-    def tell(self, **sent: int) -> None:
-        names = {"net": NET, "v6": OTHER_NET}
-        self.writer.append(int(self.now), {names.get(name, name): n for name, n in sent.items()})
-
-    def die(self) -> None:
-        """The collector is killed: only what it has committed is left."""
-        lock = self.collector._lock
-        if lock is not None:
-            import os
-
-            os.close(lock)
-        self.collector = self.start()
-
-    def sums(self, within: str | None = None) -> dict[str, int]:
-        found = self.collector.summarize(NOON, self.now + 1, top=100, within=within)
-        return {row.network: row.bytes for row in found.networks}
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger")
-    yield made
-    made.writer.close()
-    made.collector.close()
+from tests.support.ledgers import NET, NOON, OTHER_NET, SETTINGS, Ledger
 
 
 def test_counts(ledger: Ledger) -> None:
@@ -205,7 +167,7 @@ def test_old_periods_give_way_to_hours(tmp_path: Path) -> None:
     now = NOON + 36 * HOUR_S
     archive.remove_old(now)
     assert archive.starts(PERIOD_S)[0] == now - 86_400 - PERIOD_S
-    found = Collector(tmp_path, settings).summarize(NOON, now, top=1)
+    found = Collector(tmp_path, settings, "oca-1").summarize(NOON, now, top=1)
     assert found.total.bytes in (36 * 12, 36 * 12 - 11)  # the hour that is cut is told in part
     archive.remove_old(NOON + 20 * 86_400)
     assert archive.starts(PERIOD_S) == archive.starts(HOUR_S) == []
@@ -226,17 +188,50 @@ def test_room_is_bounded(tmp_path: Path) -> None:
 
 
 def test_flood_of_networks(tmp_path: Path) -> None:
-    """The sum is right, the number of rows bounded."""
+    """Places go to who gets bytes, whenever they come; the sum is exact, and `other` is counted."""
     ledger = Ledger(tmp_path, LedgerSettings(networks=10))
-    for n in range(100):
-        ledger.writer.append(int(ledger.now), {f"10.0.{n}.0/24": 1})
+    for n in range(1_000):
+        ledger.writer.append(int(ledger.now), {f"10.{n >> 8}.{n & 255}.0/24": 1})
+        if n in (0, 500, 999):
+            ledger.writer.append(int(ledger.now), {NET: 100})
     ledger.collector.collect()
     found = ledger.sums()
-    assert len(found) == 11
-    assert sum(found.values()) == 100
-    assert found["other"] == 90
+    assert found[NET] == 300
+    assert len(found) <= 10 + 10 // 4 + 2
+    assert sum(found.values()) == 1_300
+    totals = ledger.collector.totals
+    assert (totals.bytes, totals.other) == (1_300, found["other"])
+    ledger.now += PERIOD_S + 20
+    ledger.collector.collect()
+    (closed,) = ledger.collector._archive.periods(PERIOD_S, 0, ledger.now)  # type: ignore[union-attr]
+    assert len(closed.sent) == 11
+    assert (closed.sent[NET], closed.total) == (300, 1_300)
+    assert ledger.collector.totals.other == closed.sent["other"] == 1_000 - 9
     ledger.writer.close()
     ledger.collector.close()
+
+
+def test_flood_costs_detail_and_not_the_month(tmp_path: Path) -> None:
+    """Where a flood would fill the room, all periods stay, with the networks that got most."""
+    settings = LedgerSettings(size_bytes=1 << 20, five_minutes_days=1, hours_days=1)
+    archive = Archive(tmp_path, settings)
+    flood = {f"10.{n >> 8}.{n & 255}.0/24": 1 for n in range(20_000)}
+    for n in range(12):
+        archive.close(Period(NOON + n * PERIOD_S, PERIOD_S, {**flood, NET: 1_000}))
+    archive.remove_old(NOON + HOUR_S)
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*.ledger")) <= 1 << 20
+    periods = list(archive.periods(PERIOD_S, NOON, NOON + HOUR_S))
+    assert len(periods) == 12
+    assert {(period.sent[NET], period.total) for period in periods} == {(1_000, 21_000)}
+
+
+def test_times_far_away(ledger: Ledger) -> None:
+    """A span beyond what is kept costs what is kept."""
+    ledger.tell(net=5)
+    ledger.collector.collect()
+    found = ledger.collector.summarize(0, 253_402_300_799, top=0)
+    assert found.total.bytes == 5
+    assert found.periods <= 2
 
 
 def test_late_record(ledger: Ledger) -> None:
@@ -283,7 +278,24 @@ def test_damaged_period(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> Non
     ids=["none", "one", "twenty", "hundred", "two"],
 )
 def test_percentile_95(samples: list[float], expected: float) -> None:
-    assert percentile_95(samples) == expected
+    """Also where only the highest are told, and periods without traffic are left out."""
+    highest = sorted(samples)[-count_highest(len(samples)) :] if samples else []
+    assert percentile_95(samples, len(samples)) == expected
+    assert percentile_95(highest, len(samples)) == expected
+
+
+def test_percentile_95_of_idle_periods() -> None:
+    assert percentile_95([9.0] * 5, 100) == 0
+    assert percentile_95([9.0] * 6, 100) == 9
+    assert percentile_95([], 10**9) == 0
+
+
+def test_highest_are_kept_in_bounded_memory() -> None:
+    highest = Highest(10)
+    for number in range(10_000):
+        highest.add(number * 7919 % 10_000)
+        assert len(list(highest)) <= 20
+    assert sorted(highest)[-10:] == list(range(9_990, 10_000))
 
 
 def test_csv() -> None:
@@ -311,3 +323,23 @@ def test_csv() -> None:
 def test_place(directory: str, state: Path | None, expected: str) -> None:
     settings = LedgerSettings(directory=directory)
     assert ledger_folder(settings, state, Path("/run/x")) == Path(expected)
+
+
+def test_disk_that_is_full_for_a_while(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No byte is lost, and none counted twice, however often it is tried meanwhile."""
+    ledger.tell(net=5)
+    ledger.collector.collect()
+    ledger.now += PERIOD_S + 20
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(archive_module, "write_sealed", refuse)
+        for _ in range(3):
+            ledger.tell(net=1)
+            with pytest.raises(OSError, match="No space left"):
+                ledger.collector.collect()
+    ledger.collector.collect()
+    assert ledger.sums() == {NET: 8}
+    assert ledger.collector.totals.bytes == 8

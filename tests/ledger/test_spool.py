@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ocaserve.ledger.spool import (
-    Record,
+    SpoolRecord,
     SpoolWriter,
     count_spools,
     decode_records,
@@ -17,7 +17,7 @@ from ocaserve.ledger.spool import (
     read_spool,
 )
 
-FIRST, SECOND = Record(10, {"192.0.2.0/24": 5}), Record(11, {"local": 7, "other": 1})
+FIRST, SECOND = SpoolRecord(10, {"192.0.2.0/24": 5}), SpoolRecord(11, {"local": 7, "other": 1})
 
 
 def spools(folder: Path) -> list[Path]:
