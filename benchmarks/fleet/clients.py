@@ -1,0 +1,144 @@
+"""Clients that ask `POST /v1/steer` for real, and do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from benchmarks.fleet.checker import Checker, Question, address_text
+from benchmarks.fleet.demand import Demand, Wish, curve
+from benchmarks.fleet.documents import ModelAppliance
+from benchmarks.fleet.load import Load, Session
+from benchmarks.fleet.wire import Caller
+
+_CONNECTIONS = 64
+_TICK_S = 0.05
+_SETTLE_EVERY_S = 0.5
+
+
+class _Answer(msgspec.Struct):
+    objects: dict[str, list[str]]
+
+
+class Answered(NamedTuple):
+    """One question: when it was asked, monotonic; seconds until the answer; 0: it failed."""
+
+    at: float
+    took_s: float
+    status: int
+
+
+class Settled(NamedTuple):
+    """What the watched appliances sent at a time. fullest: the highest share of what one can;
+    moved: clients that have gone on elsewhere, in all.
+    """
+
+    at: float
+    by_site: dict[str, float]
+    fullest: float
+    moved: int
+
+
+class Clients:
+    """rate: questions a second at the daily peak, of clients anywhere and of those watched.
+
+    answers: of all questions. hour: of the day, which does not go on by itself.
+    """
+
+    def __init__(
+        self,
+        demand: Demand,
+        load: Load,
+        checker: Checker,
+        appliances: Sequence[ModelAppliance],
+        watched: Sequence[ModelAppliance],
+        addresses: Sequence[str],
+        rates: tuple[float, float],
+    ) -> None:
+        self.demand, self.load, self.checker = demand, load, checker
+        self._by_url: Mapping[str, ModelAppliance] = {each.url: each for each in appliances}
+        self.watched = watched
+        self.callers = [Caller(each, _CONNECTIONS // len(addresses)) for each in addresses]
+        self.rates = rates
+        self.times = 1.0  # as many of those watched as usual
+        self.hour = 20.0
+        self.answers: list[Answered] = []
+        self.settled: list[Settled] = []
+        self._asked = 0
+
+    def begin(self, mean_s: float, chance: np.random.Generator) -> None:
+        """Those who have been there for a while, each at a server of its own region."""
+        count = round(self.rates[1] * mean_s)
+        for number, left in enumerate(chance.exponential(mean_s, count)):
+            first = number % len(self.watched)
+            servers = [self.watched[(first + step) % len(self.watched)] for step in range(3)]
+            self._asked += 1
+            self.load.begin(Session(time.monotonic() + float(left), self._asked, servers))
+
+    async def keep_asking(self) -> None:
+        """At the times that are due, whether or not what was asked before is answered."""
+        debts, last = [0.0, 0.0], time.monotonic()
+        settled = last
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await asyncio.sleep(_TICK_S)
+                now = time.monotonic()
+                share = curve(self.hour)
+                for place, times in enumerate((1.0, self.times)):
+                    debts[place] += self.rates[place] * times * share * (now - last)
+                    while debts[place] >= 1:
+                        debts[place] -= 1
+                        wish = self.demand.watched() if place else self.demand.anywhere()
+                        group.create_task(self._ask(wish, is_watched=bool(place)))
+                if now - settled >= _SETTLE_EVERY_S:
+                    self._settle(now, now - settled)
+                    settled = now
+                last = now
+
+    def _settle(self, now: float, passed_s: float) -> None:
+        self.load.tick(self.watched, now, passed_s)
+        by_site: dict[str, float] = {}
+        for each in self.watched:
+            by_site[each.site.name] = by_site.get(each.site.name, 0.0) + each.load
+        fullest = max(each.load / each.total for each in self.watched)
+        self.settled.append(Settled(now, by_site, fullest, self.load.moved))
+
+    async def _ask(self, wish: Wish, *, is_watched: bool) -> None:
+        begun = time.monotonic()
+        body = msgspec.json.encode(
+            {"client": {"ip": address_text(wish.family, wish.high)}, "objects": [wish.key]}
+        )
+        self._asked += 1
+        number = self._asked
+        caller = self.callers[number % len(self.callers)]
+        try:
+            reply = await caller.post("/v1/steer", body)
+        except (OSError, TimeoutError):
+            self.answers.append(Answered(begun, time.monotonic() - begun, 0))
+            return
+        self.answers.append(Answered(begun, time.monotonic() - begun, reply.status))
+        if reply.status != 200:
+            return
+        urls = msgspec.json.decode(reply.body, type=_Answer).objects[wish.key]
+        servers = [self._by_url[url[: url.index("/", 7)]] for url in urls]
+        asked = Question(wish.provider, wish.family, wish.high, wish.key, begun)
+        self.checker.judge(asked, servers)
+        if is_watched:
+            self.load.begin(Session(time.monotonic() + wish.session_s, number, servers))
+
+    def percentiles(self, since: float, until: float) -> dict[str, float]:
+        """Milliseconds of answers that were asked for within that time; failures apart."""
+        some = [each for each in self.answers if since <= each.at <= until]
+        took = np.array([each.took_s for each in some if each.status == 200]) * 1000
+        shown = {f"p{p}": float(np.percentile(took, p)) if len(took) else 0.0 for p in (50, 99)}
+        failed = sum(each.status != 200 for each in some)
+        return {**shown, "asked": float(len(some)), "failed": float(failed)}
+
+    def close(self) -> None:
+        for caller in self.callers:
+            caller.close()

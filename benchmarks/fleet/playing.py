@@ -1,0 +1,147 @@
+"""One run: each kind of stage is set up once, and its scenarios are played on it in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from benchmarks.fleet.control_plane import ControlPlane
+from benchmarks.fleet.scenarios import ANSWER_MS, Kind, Line, Scenario
+from benchmarks.fleet.sharing import Sharing
+from benchmarks.fleet.stage import Reading, Size, Stage, make_stage, settings_of, stand
+
+Telling = Callable[[str, int], None]
+Showing = Callable[["Played"], None]
+_MOST_SHARED = 1_000  # appliances
+_COLD_SPREAD_S = 5.0  # power is back, and machines start within so long
+
+
+class Played(NamedTuple):
+    """A scenario, from when to when (monotonic), and what came of it."""
+
+    scenario: Scenario
+    since: float
+    until: float
+    lines: list[Line]
+    examples: list[str]
+    readings: list[Reading]
+    loads: list[tuple[float, dict[str, float]]]
+    fullest: list[tuple[float, float]]
+    moved: list[tuple[float, int]]
+    took_ms: list[tuple[float, float]]
+
+    @property
+    def is_kept(self) -> bool:
+        return all(line.is_kept for line in self.lines)
+
+
+async def play(
+    size: Size, chosen: Sequence[Scenario], scratch: Path, tell: Telling, show: Showing
+) -> list[Played]:
+    """All that are chosen; each is shown when it is over. Raises LoadFailure."""
+    played: list[Played] = []
+    for kind in Kind:
+        some = [each for each in chosen if each.kind is kind]
+        if some:
+            tell(f"a world for {kind.value}", len(played))
+            before = len(played)
+            played += await _play_kind(size, some, scratch, partial(_tell, tell, before), show)
+    return played
+
+
+def _tell(tell: Telling, before: int, what: str, done: int) -> None:
+    tell(what, before + done)
+
+
+async def _play_kind(
+    size: Size, chosen: Sequence[Scenario], scratch: Path, tell: Telling, show: Showing
+) -> list[Played]:
+    played: list[Played] = []
+    size, kind = _fitting(size, chosen[0].kind), chosen[0].kind
+    async with _standing_planes(size, kind, scratch) as (planes, sharing):
+        stage = make_stage(size, planes, sharing)
+
+        async def play_all() -> None:
+            for scenario in chosen:
+                tell(scenario.what, len(played))
+                played.append(await _play_one(stage, scenario))
+                show(played[-1])
+
+        await stand(stage, _COLD_SPREAD_S, play_all)
+    return played
+
+
+async def _play_one(stage: Stage, scenario: Scenario) -> Played:
+    checker, clients = stage.checker, stage.clients
+    since, checked = time.monotonic(), checker.checked
+    checker.wrong.clear()
+    checker.examples.clear()
+    lines = await scenario.play(stage)
+    until = time.monotonic()
+    took = clients.percentiles(since, until)
+    lines += [
+        Line("answers, the 50th percentile", took["p50"], None, "ms"),
+        Line("answers, the 99th percentile", took["p99"], ANSWER_MS, "ms"),
+        Line("answers checked", checker.checked - checked, None),
+        Line("wrong answers", sum(checker.wrong.values()), 0),
+    ]
+    settled = [each for each in clients.settled if since <= each.at <= until]
+    return Played(
+        scenario, since, until, lines, list(checker.examples),
+        [each for each in stage.readings if since <= each.at <= until],
+        [(each.at, each.by_site) for each in settled],
+        [(each.at, each.fullest) for each in settled],
+        [(each.at, each.moved) for each in settled],
+        [(each.at, each.took_s * 1000) for each in clients.answers if since <= each.at <= until],
+    )  # fmt: skip
+
+
+def _fitting(size: Size, kind: Kind) -> Size:
+    """Two instances hold everything twice, on the same two cores."""
+    if kind is Kind.ALONE:
+        return size
+    appliances = min(size.appliances, _MOST_SHARED)
+    return replace(size, appliances=appliances, sites=size.sites * appliances // size.appliances)
+
+
+@asynccontextmanager
+async def _standing_planes(
+    size: Size, kind: Kind, scratch: Path
+) -> AsyncIterator[tuple[list[ControlPlane], Sharing | None]]:
+    count = 2 if kind is Kind.PAIR else 1
+    ports = _free_ports(2 * count + 1)
+    sharing = Sharing(ports.pop(), count) if kind is Kind.PAIR else None
+    if sharing is not None:
+        await sharing.start()
+    states = [f"redis://127.0.0.1:{line.port}/0" for line in sharing.lines] if sharing else [""]
+    planes = [
+        ControlPlane(
+            scratch / f"{kind.name}-{number}", (ports.pop(), ports.pop()), settings_of(size), state
+        )
+        for number, state in enumerate(states)
+    ]
+    try:
+        for plane in planes:
+            await asyncio.to_thread(plane.start)
+        yield planes, sharing
+    finally:
+        for plane in planes:
+            plane.stop()
+        if sharing is not None:
+            await sharing.close()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

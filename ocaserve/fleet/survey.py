@@ -1,0 +1,244 @@
+"""Draws atlases one after the other, each of what has changed since the one before.
+
+A table that changes a little changes little of the image: who hears the networks that are others,
+and the intervals of the /8 that they lie in. All else is taken over. (Of 3,000 tables with 4.5
+million routes, the first takes ten seconds, one after a change of some routes a tenth of one.)
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+
+from bgp.prefixes import WIDTH
+from ocaserve.fleet.atlas import NOBODY, NOWHERE, Atlas, join_image
+from ocaserve.fleet.tables import NO_ROUTES, Rank, Table, start_and_length
+
+_PART_BITS = 8  # parts of a family's addresses are laid out by themselves
+_PARTS = 1 << _PART_BITS
+_RANK_BITS = 32
+_LOW_BITS = 64
+_LOW_MASK = (1 << _LOW_BITS) - 1
+_MOST_REMEMBERED = 1 << 20  # steps from one set to another
+_MOST_SETS = 1 << 20  # that came to be, of which few may be left: then all is drawn anew
+
+
+class _Hearers:
+    """Sets of tables, each at a rank, by number; equal ones are one. Number 0 is nobody."""
+
+    def __init__(self) -> None:
+        self.starts = array("I", [0, 0])
+        self.tables = array("I")
+        self.ranks = array("I")
+        self._members: list[tuple[int, ...]] = [()]
+        self._known: dict[tuple[int, ...], int] = {(): NOBODY}
+        self._rank_numbers: dict[Rank, int] = {}
+        self._steps: dict[tuple[int, int], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def all_ranks(self) -> list[Rank]:
+        return list(self._rank_numbers)
+
+    def member(self, table: int, rank: Rank) -> int:
+        """What stands for a table with a network at a rank."""
+        number = self._rank_numbers.setdefault(rank, len(self._rank_numbers))
+        return table << _RANK_BITS | number
+
+    def change(self, number: int, member: int) -> int:
+        """The set with a member that it lacks, or without one that it has."""
+        step = number, member
+        found = self._steps.get(step)
+        if found is None:
+            found = self._find(frozenset(self._members[number]) ^ {member})
+            if len(self._steps) >= _MOST_REMEMBERED:
+                self._steps.clear()
+            self._steps[step] = found
+        return found
+
+    def _find(self, members: frozenset[int]) -> int:
+        wanted = tuple(sorted(members))
+        number = self._known.setdefault(wanted, len(self._members))
+        if number == len(self._members):
+            self._members.append(wanted)
+            self.tables.extend(each >> _RANK_BITS for each in wanted)
+            self.ranks.extend(each & ((1 << _RANK_BITS) - 1) for each in wanted)
+            self.starts.append(len(self.tables))
+        return number
+
+
+class _Part:
+    """A /8 as it is laid out: its regions from 1 on, and where intervals begin."""
+
+    def __init__(self, family: int, number: int, heard: Mapping[int, int]) -> None:
+        """heard: who hears each network that lies there, or around it, by its code."""
+        self._end = (number + 1) << (WIDTH[family] - _PART_BITS)
+        self.lengths, self.around = array("B"), array("I")
+        self.highs, self.lows = array("Q"), array("Q")  # of the regions
+        self.hearers = array("I")
+        self.begin_highs, self.begin_lows = array("Q"), array("Q")  # of the intervals
+        self.regions = array("I")
+        first = number << (WIDTH[family] - _PART_BITS)
+        self._begin(first, NOWHERE)
+        open_ones: list[
+            tuple[int, int]
+        ] = []  # of each its end, behind its last address; its region
+        for code in sorted(heard):
+            start, length = start_and_length(code)
+            self._close(open_ones, start)
+            region = self._add(
+                start, length, heard[code], open_ones[-1][1] if open_ones else NOWHERE
+            )
+            self._begin(max(start, first), region)
+            open_ones.append((start + (1 << (WIDTH[family] - length)), region))
+        self._close(open_ones, self._end - 1)
+
+    def _add(self, start: int, length: int, hearers: int, around: int) -> int:
+        self.lengths.append(length)
+        self.highs.append(start >> _LOW_BITS)
+        self.lows.append(start & _LOW_MASK)
+        self.around.append(around)
+        self.hearers.append(hearers)
+        return len(self.lengths)
+
+    def _begin(self, address: int, region: int) -> None:
+        """From this address on it is that region. Addresses come in order."""
+        high, low = address >> _LOW_BITS, address & _LOW_MASK
+        if self.regions and self.begin_highs[-1] == high and self.begin_lows[-1] == low:
+            self.regions[-1] = region
+        elif not self.regions or self.regions[-1] != region:
+            self.begin_highs.append(high)
+            self.begin_lows.append(low)
+            self.regions.append(region)
+
+    def _close(self, open_ones: list[tuple[int, int]], until: int) -> None:
+        """Leave those that end at or before an address for what lies around them."""
+        while open_ones and open_ones[-1][0] <= until:
+            end, _ = open_ones.pop()
+            self._begin(end, open_ones[-1][1] if open_ones else NOWHERE)
+
+
+class Survey:
+    """What is known of all tables. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._hearers = _Hearers()
+        self._places: dict[int, int] = {}  # of each table its number, by its digest
+        self._known: list[Table] = []  # by that number
+        self._free: list[int] = []
+        self._digests: dict[str, int] = {}  # by the appliance that has the table
+        self._heard = {family: [dict[int, int]() for _ in range(_PARTS)] for family in WIDTH}
+        self._networks = 0  # each once
+        self._parts: dict[tuple[int, int], _Part] = {}
+        self._changed = {(family, part) for family in WIDTH for part in range(_PARTS)}
+
+    def draw(self, tables: Mapping[str, Table]) -> bytes:
+        """The image of what all tables say. tables: by the id of the appliance that has it."""
+        if len(self._hearers) > _MOST_SETS:
+            self._begin_anew()
+        self._follow(tables)
+        for family, part in self._changed:
+            self._parts[family, part] = _Part(family, part, self._heard[family][part])
+        self._changed.clear()
+        return self._join(tables)
+
+    # -- what has changed ------------------------------------------------------------------------
+
+    def _follow(self, tables: Mapping[str, Table]) -> None:
+        now = {table.digest: table for table in tables.values()}
+        gone = {digest for digest in self._places if digest not in now}
+        come = [digest for digest in now if digest not in self._places]
+        before = {
+            table.digest: old
+            for appliance, table in tables.items()
+            if (old := self._digests.get(appliance)) in gone
+        }
+        for digest in come:
+            old = before.get(digest)
+            if old in gone:  # an appliance has this one in place of that
+                gone.discard(old)
+                self._places[digest] = place = self._places.pop(old)
+                self._change(place, now[digest])
+            else:
+                self._places[digest] = place = self._free.pop() if self._free else len(self._known)
+                if place == len(self._known):
+                    self._known.append(NO_ROUTES)
+                self._change(place, now[digest])
+        for digest in gone:
+            place = self._places.pop(digest)
+            self._change(place, NO_ROUTES)
+            self._free.append(place)
+        self._digests = {appliance: table.digest for appliance, table in tables.items()}
+
+    def _change(self, place: int, table: Table) -> None:
+        before, self._known[place] = self._known[place], table
+        for family in WIDTH:
+            old, new = before.routes[family], table.routes[family]
+            for code, rank in old.items() ^ new.items() if old else new.items():
+                self._toggle(family, code, self._hearers.member(place, rank))
+
+    def _toggle(self, family: int, code: int, member: int) -> None:
+        """Somebody hears a network at a rank, or does not any more."""
+        parts = _parts_of(family, code)
+        before = self._heard[family][parts[0]].get(code, NOBODY)
+        hearers = self._hearers.change(before, member)
+        for part in parts:
+            if hearers == NOBODY:
+                del self._heard[family][part][code]
+            else:
+                self._heard[family][part][code] = hearers
+            self._changed.add((family, part))
+        self._networks += (before == NOBODY) - (hearers == NOBODY)
+
+    # -- the image -------------------------------------------------------------------------------
+
+    def _join(self, tables: Mapping[str, Table]) -> bytes:
+        holders: list[list[str]] = [[] for _ in self._known]
+        for appliance, table in tables.items():
+            holders[self._places[table.digest]].append(appliance)
+        arrays: dict[str, array[int]] = {
+            "region.families": array("B", [0]), "region.lengths": array("B", [0]),
+            "region.highs": array("Q", [0]), "region.lows": array("Q", [0]),
+            "region.around": array("I", [NOWHERE]), "region.hearers": array("I", [NOBODY]),
+            "hearers.starts": self._hearers.starts, "hearers.tables": self._hearers.tables,
+            "hearers.ranks": self._hearers.ranks,
+        }  # fmt: skip
+        for family in WIDTH:
+            highs, lows, regions = array("Q"), array("Q"), array("I")
+            for number in range(_PARTS):
+                part = self._parts[family, number]
+                behind = len(arrays["region.lengths"]) - 1
+                arrays["region.families"].extend([family] * len(part.lengths))
+                arrays["region.lengths"].extend(part.lengths)
+                arrays["region.highs"].extend(part.highs)
+                arrays["region.lows"].extend(part.lows)
+                arrays["region.around"].extend(_shifted(part.around, behind))
+                arrays["region.hearers"].extend(part.hearers)
+                highs.extend(part.begin_highs)
+                lows.extend(part.begin_lows)
+                regions.extend(_shifted(part.regions, behind))
+            named = (("highs", highs), ("lows", lows), ("regions", regions))
+            arrays |= {f"{family}.{name}": numbers for name, numbers in named}
+        return join_image(holders, self._hearers.all_ranks, self._networks, arrays)
+
+
+def _shifted(numbers: Sequence[int], by: int) -> array[int]:
+    """Of regions: 0 is nowhere, and stays so."""
+    return array("I", [each and each + by for each in numbers])
+
+
+def _parts_of(family: int, code: int) -> range:
+    """Those that a network lies in: one, unless it is shorter than they are."""
+    start, length = start_and_length(code)
+    first = start >> (WIDTH[family] - _PART_BITS)
+    return range(first, first + (1 << max(_PART_BITS - length, 0)))
+
+
+def draw_atlas(tables: Mapping[str, Table]) -> Atlas:
+    """Of what all tables say, by the id of the appliance that has each."""
+    return Atlas(Survey().draw(tables), tables)
