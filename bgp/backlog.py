@@ -39,7 +39,7 @@ class LineSplitter:
             self._parts.clear()
 
 
-class Backlog:
+class LineBacklog:
     """Blocks of whole lines that wait to be sent, oldest first.
 
     When there are more bytes than `limit`, all but the line that is half sent are dropped: what

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 
+from bgp.address_families import BY_EXABGP
+
 LIST_NEIGHBORS = b"show neighbor json\n"
 """Answered by one line on standard input: a JSON list, the only line that starts with "["."""
-
-_FAMILIES = frozenset({"ipv4 unicast", "ipv6 unicast"})
 
 
 class CommandError(ValueError):
@@ -21,11 +21,11 @@ class CommandError(ValueError):
 def refresh_routes(peer: str, family: str) -> bytes:
     """Ask the router at this address to send all its routes of a family again (RFC 2918, RFC 7313).
 
-    family: "ipv4 unicast" or "ipv6 unicast". ExaBGP complains about neighbors that are not up and
+    family: as ExaBGP names it. ExaBGP complains about neighbors that are not up and
     families that are not configured, so name none of these. Raises CommandError.
     """
-    if family not in _FAMILIES:
-        raise CommandError(f"family {family!r}: must be one of {sorted(_FAMILIES)}")
+    if family not in BY_EXABGP:
+        raise CommandError(f"family {family!r}: must be one of {sorted(BY_EXABGP)}")
     return f"neighbor {_address(peer)} announce route-refresh {family}\n".encode("ascii")
 
 

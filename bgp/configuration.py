@@ -21,10 +21,10 @@ import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bgp.address_families import BY_NAME, FAMILIES, QUOTED_NAMES
+
 MD5_KEY_BYTES = 80  # TCP_MD5SIG_MAXKEYLEN, linux/tcp.h
 GTSM_TTL = 255  # RFC 5082 section 3
-
-FAMILIES = {"ipv4": "ipv4 unicast", "ipv6": "ipv6 unicast"}
 
 
 class ConfigurationError(ValueError):
@@ -32,7 +32,7 @@ class ConfigurationError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Neighbor:
+class NeighborConfiguration:
     """One router that we learn routes from."""
 
     address: str
@@ -43,7 +43,7 @@ class Neighbor:
     port: int = 179  # of the router; of ours where it only connects to us
     listen_port: int = 0  # where the router may connect to us too; 0 for nowhere
     passive: bool = False  # wait for the router to connect
-    families: tuple[str, ...] = ("ipv4", "ipv6")
+    families: tuple[str, ...] = tuple(row.name for row in FAMILIES if row.is_default)
     md5_key: str = ""
     hold_time_s: int = 90
     restart_s: int = 120  # announced as our time to restart (RFC 4724)
@@ -51,7 +51,7 @@ class Neighbor:
     ttl_security: bool = False  # GTSM, RFC 5082: the router is on the same link
 
 
-def render_configuration(neighbors: Sequence[Neighbor], feeder: Sequence[str]) -> str:
+def render_configuration(neighbors: Sequence[NeighborConfiguration], feeder: Sequence[str]) -> str:
     """The configuration file.
 
     feeder: the words of the command that ExaBGP starts as its child; the first is an absolute path,
@@ -66,7 +66,7 @@ def render_configuration(neighbors: Sequence[Neighbor], feeder: Sequence[str]) -
     )
 
 
-def _neighbor_lines(place: int, neighbor: Neighbor) -> Iterator[str]:
+def _neighbor_lines(place: int, neighbor: NeighborConfiguration) -> Iterator[str]:
     statements = {
         "router-id": _ipv4(neighbor.router_id, "router_id"),
         "local-address": _address(neighbor.local_address) if neighbor.local_address else "auto",
@@ -86,7 +86,7 @@ def _neighbor_lines(place: int, neighbor: Neighbor) -> Iterator[str]:
     yield "    receive { parsed; update; open; notification; refresh; }\n  }\n}\n"
 
 
-def _meeting(neighbor: Neighbor) -> dict[str, str]:
+def _meeting(neighbor: NeighborConfiguration) -> dict[str, str]:
     """Who connects to whom."""
     port = _number(neighbor.port, "port", 1, 65_535)
     if neighbor.passive:
@@ -98,7 +98,7 @@ def _meeting(neighbor: Neighbor) -> dict[str, str]:
     return {"passive": "false", "connect": port, **here}
 
 
-def _protection(neighbor: Neighbor) -> dict[str, str]:
+def _protection(neighbor: NeighborConfiguration) -> dict[str, str]:
     """What keeps strangers out of the session."""
     statements = {}
     if neighbor.md5_key:
@@ -109,7 +109,7 @@ def _protection(neighbor: Neighbor) -> dict[str, str]:
     return statements
 
 
-def _capabilities(neighbor: Neighbor) -> list[str]:
+def _capabilities(neighbor: NeighborConfiguration) -> list[str]:
     return [
         "asn4 enable",
         "route-refresh enable",
@@ -204,6 +204,6 @@ def _ipv4(text: str, name: str) -> str:
 
 def _family(name: str) -> str:
     try:
-        return FAMILIES[name]
+        return BY_NAME[name].exabgp
     except KeyError:
-        raise ConfigurationError(f"family {name!r}: must be {' or '.join(FAMILIES)}") from None
+        raise ConfigurationError(f"family {name!r}: must be one of {QUOTED_NAMES}") from None

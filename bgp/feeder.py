@@ -60,7 +60,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
-from bgp.backlog import Backlog, LineSplitter
+from bgp.backlog import LineBacklog, LineSplitter
 from bgp.commands import LIST_NEIGHBORS, CommandError, refresh_routes
 
 SOCKET_VARIABLE = "BGP_FEED_SOCKET"
@@ -90,7 +90,7 @@ class Feeder:
     def __init__(self, path: str, limit: int) -> None:
         self._path = path
         self._splitter = LineSplitter()
-        self._backlog = Backlog(limit)
+        self._backlog = LineBacklog(limit)
         self._commands: deque[bytes] = deque()
         self._asked_for: set[str] | None = set()  # peers to refresh; None for all
         self._asked_at: float | None = None  # since when ExaBGP owes a list of its neighbors

@@ -1,7 +1,7 @@
 r"""What one line of ExaBGP says, as compact values.
 
 ExaBGP 5.0 writes one JSON object a line to its child. `decode` takes one and gives what happened:
-`StateChange`, `Opened`, `Update`, `EndOfRib`, `Refresh`, `Notified`, `Shutdown`, or `Ignored`.
+`StateChange`, `SessionOpened`, `Update`, `EndOfRib`, `Refresh`, `Notified`, `Shutdown`, `Ignored`.
 Bare text lines (answers to commands) are `Ignored` too. The feeder's own lines (see `bgp.feeder`)
 are `FeederHello`, `FeederGap` and `FeederNeighbors`. It has no state, so what needs one is the
 caller's: `Envelope.counter` grows by one a line of a session, and another `Envelope.pid` is another
@@ -9,13 +9,19 @@ ExaBGP, which knows nothing of what the last one said.
 
 What ExaBGP leaves to us, each seen with 5.0.15:
 
-- An IPv6 next hop with a link-local one beside it (RFC 2545 section 3) comes as the same prefixes
-  twice, under either: the global one counts.
+- An IPv6 next hop with a second one beside it (RFC 2545 section 3) comes as the same prefixes
+  twice, under either: the first global one counts.
+- Segments of confederations come as plain sequences, so they count for a path's length and loops.
+- A missing AS_PATH and an empty one are the same here; whose router may send one is the filters' to
+  say.
+- An AGGREGATOR without content is withdrawn by ExaBGP, where RFC 7606 section 7.7 would let go of
+  the attribute alone.
 - In the text announce comes before withdraw; in the message (RFC 4271 section 3.1) and here
   withdraw is first.
 - Host bits may be set (`10.0.21.0/20`): they are let go, and counted.
 - A missing NEXT_HOP stands as `"no-nexthop"`, here as an empty string.
-- A withdraw by RFC 7606 comes with attributes and `"error": "treat-as-withdraw"`.
+- A withdraw by RFC 7606 comes with attributes and an `"error"` that begins "treat-as-withdraw"; one
+  of "discard" says that an attribute was let go of, and the routes hold.
 - A prefix may be a string or an object, with or without a path identifier (RFC 7911).
 - A line may be hundreds of kilobytes.
 
@@ -27,168 +33,37 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
+from bgp.address_families import BY_EXABGP, BY_NUMBER, IPV4
+from bgp.attributes import NO_ATTRIBUTES, Attributes, make_attributes, rank_next_hop
+from bgp.events import (
+    Announcement,
+    EndOfRib,
+    Envelope,
+    Event,
+    FeederGap,
+    FeederHello,
+    FeederNeighbors,
+    Ignored,
+    Neighbor,
+    Nlri,
+    Notified,
+    Refresh,
+    Session,
+    SessionOpened,
+    Shutdown,
+    StateChange,
+    Update,
+)
 from bgp.prefixes import WIDTH
 
 TEXT_CHARACTERS = 256  # of a peer's text: RFC 9003 allows a shutdown message of 255 bytes
 UNKNOWN_CHARACTERS = 512  # of an attribute that ExaBGP does not know, in hexadecimal
-MOST_PATH_SHOWN = (
-    64  # AS numbers of a path that are kept to be shown; longer ones keep their length
-)
-
-FAMILIES = {"ipv4 unicast": 4, "ipv6 unicast": 6}
-
-Nlri: TypeAlias = tuple[int, int, int]
-"""Prefix length, leading bits, path identifier (0 without one)."""
 
 
 class MalformedLineError(ValueError):
     """A line that is not what ExaBGP 5 writes; the text says why, bounded."""
-
-
-class Session(NamedTuple):
-    """Between which addresses a session runs: its identity."""
-
-    peer: str
-    local: str
-
-
-class Envelope(NamedTuple):
-    """What every line says of its origin. `counter` and `session` are not in all lines."""
-
-    pid: int
-    time: float
-    counter: int | None
-    session: Session | None
-    peer_as: int
-    local_as: int
-
-
-class StateChange(NamedTuple):
-    """`state`: connected, up or down. `notice`: code and subcode, where the reason names them."""
-
-    state: str
-    reason: str = ""
-    notice: tuple[int, int] | None = None
-    is_ours: bool = False  # whether the notice was sent by us
-
-
-class Opened(NamedTuple):
-    """The peer's OPEN; capabilities by their code (RFC 5492)."""
-
-    asn: int
-    hold_time: int
-    router_id: str
-    capabilities: frozenset[int]
-    families: frozenset[int]  # of ours that it speaks (RFC 4760); IPv4 where it does not say
-
-
-class Attributes(NamedTuple):
-    """`values`: as they are reported, by name. The rest is what decisions are made from."""
-
-    values: Mapping[str, Any]
-    path_length: int  # RFC 4271 section 9.1.2.2: a set counts one; RFC 5065: confederations none
-    path: frozenset[int]
-    first_as: int | None
-    origin_as: int | None  # None where the path is empty or ends in a set
-    med: int
-
-
-class Announcement(NamedTuple):
-    """Prefixes of a family with one next hop; `next_hop` is empty where the peer gave none."""
-
-    family: int
-    next_hop: str
-    nlri: Sequence[Nlri]
-
-
-class Update(NamedTuple):
-    """One UPDATE. Withdrawals are to be applied first."""
-
-    withdrawn: Sequence[tuple[int, Sequence[Nlri]]]
-    announced: Sequence[Announcement]
-    attributes: Attributes
-    is_treated_as_withdraw: bool = False
-    noncanonical: int = 0  # prefixes with host bits
-    malformed: int = 0  # prefixes that are none
-    foreign: int = 0  # prefixes of families that are not ours
-
-
-class EndOfRib(NamedTuple):
-    """RFC 4724 section 2: the peer has sent all it has."""
-
-    family: int
-
-
-class Refresh(NamedTuple):
-    """RFC 7313: `phase` is begin or end (or request, which asks for what we never announce)."""
-
-    family: int
-    phase: str
-
-
-class Notified(NamedTuple):
-    """A NOTIFICATION, received or sent."""
-
-    code: int
-    subcode: int
-    text: str
-    is_ours: bool
-
-
-class Shutdown(NamedTuple):
-    """ExaBGP itself ends."""
-
-
-class FeederHello(NamedTuple):
-    """The first line of a connection of the feeder's: what was known may be out of date."""
-
-    exabgp_pid: int
-
-
-class FeederGap(NamedTuple):
-    """The feeder had to drop lines here."""
-
-    dropped: int
-
-
-class Neighbor(NamedTuple):
-    """A session as ExaBGP has it. `is_asked`: it sends all routes of its families again."""
-
-    session: Session
-    peer_as: int
-    local_as: int
-    is_up: bool
-    families: frozenset[int]
-    is_asked: bool
-
-
-class FeederNeighbors(NamedTuple):
-    """All sessions that ExaBGP has; one that is not up is down, whatever was heard before."""
-
-    neighbors: Sequence[Neighbor]
-
-
-class Ignored(NamedTuple):
-    """Nothing that changes a route: answers to commands, keepalives."""
-
-    what: str
-
-
-Event: TypeAlias = (
-    StateChange
-    | Opened
-    | Update
-    | EndOfRib
-    | Refresh
-    | Notified
-    | Shutdown
-    | FeederHello
-    | FeederGap
-    | FeederNeighbors
-    | Ignored
-)
 
 
 def decode(line: bytes, load: Callable[[bytes], Any] = json.loads) -> tuple[Envelope | None, Event]:
@@ -271,7 +146,7 @@ def _read_neighbor(given: Mapping[str, Any]) -> Neighbor:
         _as_number(given["peer_as"]),
         _as_number(given["local_as"]),
         bool(given["up"]),
-        frozenset(FAMILIES[name] for name in given["families"] if name in FAMILIES),
+        frozenset(BY_EXABGP[name] for name in given["families"] if name in BY_EXABGP),
         bool(given["asked"]),
     )
 
@@ -311,18 +186,26 @@ def _read_open(neighbor: Mapping[str, Any]) -> Event:
     opened = neighbor["open"]
     capabilities = opened["capabilities"]
     spoken = capabilities.get("1", {"families": ["ipv4/unicast"]})["families"]
-    return Opened(
+    return SessionOpened(
         int(capabilities.get("65", {}).get("asn4", opened["asn"])),  # else AS_TRANS, RFC 6793
         int(opened["hold_time"]),
         str(opened["router_id"]),
         frozenset(int(code) for code in capabilities if str(code).isdigit()),
-        frozenset(family for name, family in FAMILIES.items() if name.replace(" ", "/") in spoken),
+        frozenset(family for name, family in BY_EXABGP.items() if name.replace(" ", "/") in spoken),
+        _read_add_path(capabilities.get("69", {})),
+        int(restart["time"]) if (restart := capabilities.get("64")) else None,
     )
+
+
+def _read_add_path(capability: Mapping[str, Any]) -> frozenset[int]:
+    """The families of which the peer sends several paths: "send" or "send/receive"."""
+    told = {name: str(capability.get(name.replace(" ", "/"), "")) for name in BY_EXABGP}
+    return frozenset(BY_EXABGP[name] for name, way in told.items() if "send" in way)
 
 
 def _read_refresh(neighbor: Mapping[str, Any]) -> Event:
     refresh = neighbor["route-refresh"]
-    family = FAMILIES.get(f"{refresh['afi']} {refresh['safi']}")
+    family = BY_EXABGP.get(f"{refresh['afi']} {refresh['safi']}")
     phase = refresh["subtype"]
     if family is None or neighbor.get("direction") == "send":
         return Ignored("refresh")
@@ -355,27 +238,29 @@ _READERS = {
 def _read_update(message: Mapping[str, Any]) -> Event:
     eor = message.get("eor")
     if eor is not None:
-        family = FAMILIES.get(f"{eor['afi']} {eor['safi']}")
+        family = BY_EXABGP.get(f"{eor['afi']} {eor['safi']}")
         return EndOfRib(family) if family else Ignored("end of another family")
     update = message["update"]
     seen = _Seen()
     withdrawn = [
-        (FAMILIES[name], seen.read(FAMILIES[name], items))
+        (BY_EXABGP[name], seen.read(BY_EXABGP[name], items))
         for name, items in update.get("withdraw", {}).items()
         if seen.is_ours(name, items)
     ]
     announced = [
-        Announcement(FAMILIES[name], next_hop, seen.read(FAMILIES[name], items))
+        Announcement(BY_EXABGP[name], next_hop, seen.read(BY_EXABGP[name], items))
         for name, hops in update.get("announce", {}).items()
         for next_hop, items in _choose_next_hops(hops)
         if seen.is_ours(name, items)
     ]
     values = update.get("attribute", {})
+    error = str(values.get("error", ""))
     return Update(
         withdrawn,
         announced,
         _read_attributes(values) if announced else NO_ATTRIBUTES,
-        "error" in values,
+        error.startswith("treat-as-withdraw"),
+        int(error.startswith("discard")),
         seen.noncanonical,
         seen.malformed,
         seen.foreign,
@@ -383,16 +268,13 @@ def _read_update(message: Mapping[str, Any]) -> Event:
 
 
 def _choose_next_hops(hops: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Next hop and prefixes; a link-local one is left out beside a global one."""
+    """Next hop and prefixes; of two for the same prefixes, the first that is the most of use."""
     groups = [("" if hop == "no-nexthop" else hop, items) for hop, items in hops.items()]
-    if len(groups) > 1:
-        groups = [group for group in groups if not _is_link_local(group[0])] or groups
-    return groups
-
-
-def _is_link_local(address: str) -> bool:
-    """fe80::/10."""
-    return address[:3].lower() in ("fe8", "fe9", "fea", "feb")
+    kept: list[tuple[str, Any]] = []
+    for hop, items in sorted(groups, key=lambda group: rank_next_hop(group[0])):
+        if all(items != others for _, others in kept):
+            kept.append((hop, items))
+    return kept
 
 
 class _Seen:
@@ -402,14 +284,14 @@ class _Seen:
         self.noncanonical = self.malformed = self.foreign = 0
 
     def is_ours(self, family: str, items: Sequence[Any]) -> bool:
-        if family in FAMILIES:
+        if family in BY_EXABGP:
             return True
         self.foreign += len(items)
         return False
 
     def read(self, family: int, items: Sequence[Any]) -> list[Nlri]:
         """Prefixes from strings or objects. One loop, as this is where a full table's time goes."""
-        width, af = WIDTH[family], AF_INET if family == 4 else AF_INET6
+        width, af = WIDTH[family], AF_INET if BY_NUMBER[family].version == IPV4 else AF_INET6
         found: list[Nlri] = []
         for item in items:
             try:
@@ -450,7 +332,6 @@ _PLAIN = {
     "originator-id": "originator_id",
     "cluster-list": "cluster_list",
 }
-NO_ATTRIBUTES = Attributes({}, 0, frozenset(), None, None, 0)
 
 
 def _read_attributes(given: Mapping[str, Any]) -> Attributes:
@@ -477,35 +358,3 @@ def _read_attributes(given: Mapping[str, Any]) -> Attributes:
         (segment["element"], segment["value"]) for segment in given.get("as-path", {}).values()
     ]
     return make_attributes(values, segments)
-
-
-def make_attributes(
-    values: dict[str, Any], segments: Sequence[tuple[str, Sequence[int]]]
-) -> Attributes:
-    """Attributes with a path of (kind, AS numbers); a kind is as-sequence, as-set, as-confed-….
-
-    values: the others by their reported names; the path is added to it, a set as a list of its own.
-    """
-    shown: list[Any] = []
-    every: set[int] = set()
-    length = 0
-    for kind, numbers in segments:
-        every.update(numbers)
-        if kind.endswith("set"):
-            shown.append(list(numbers[:MOST_PATH_SHOWN]))
-        else:
-            shown.extend(numbers)
-        if "confed" not in kind:
-            length += 1 if kind.endswith("set") else len(numbers)
-    values["as_path"] = shown[:MOST_PATH_SHOWN]
-    if length > MOST_PATH_SHOWN:
-        values["as_path_length"] = length
-    first, last = (shown[0], shown[-1]) if shown else (None, None)
-    return Attributes(
-        values,
-        length,
-        frozenset(every),
-        first if isinstance(first, int) else None,
-        last if isinstance(last, int) else None,
-        values.get("med", 0),
-    )

@@ -1,7 +1,7 @@
 """Networks as three small numbers, and as text.
 
-A prefix is (family, length, bits): 4 or 6, the length, and its leading `length` bits as a number.
-So the two families have one arithmetic, the network of an address is one shift away, and a table
+A prefix is (family, length, bits): the family's number, the length, and its leading `length` bits.
+So all families have one arithmetic, the network of an address is one shift away, and a table
 keyed by `bits` needs no mask. Host bits cannot be held, so every prefix is canonical.
 """
 
@@ -10,10 +10,14 @@ from __future__ import annotations
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
 
-WIDTH = {4: 32, 6: 128}  # bits of an address
-NAMES = {4: "ipv4", 6: "ipv6"}
-_AF = {4: AF_INET, 6: AF_INET6}
-_BYTES = {4: 4, 6: 16}
+from bgp.address_families import FAMILIES, IPV4, IPV6
+
+WIDTH = {row.number: row.width for row in FAMILIES}  # bits of an address
+NAMES = {row.number: row.name for row in FAMILIES}
+_AF = {row.number: AF_INET if row.version == IPV4 else AF_INET6 for row in FAMILIES}
+_BYTES = {row.number: row.width // 8 for row in FAMILIES}
+_MARKS = {row.number: row.mark for row in FAMILIES}
+_MAPPED_LENGTH, _MAPPED_BITS = 96, 0xFFFF  # ::ffff:0:0/96
 
 
 class Prefix(NamedTuple):
@@ -45,7 +49,7 @@ def parse_prefix(text: str) -> Prefix:
     Raises ValueError, which quotes the text.
     """
     address, slash, length_text = text.partition("/")
-    family = 6 if ":" in address else 4
+    family = IPV6 if ":" in address else IPV4
     width = WIDTH[family]
     try:
         value = parse_address(family, address)
@@ -61,14 +65,24 @@ def parse_prefix(text: str) -> Prefix:
     return Prefix(family, length, value >> (width - length))
 
 
+def parse_query(text: str) -> Prefix:
+    """As `parse_prefix`; an IPv4 address within IPv6 (`::ffff:192.0.2.1`) is what it holds."""
+    prefix = parse_prefix(text)
+    length = prefix.length - _MAPPED_LENGTH
+    if prefix.family == IPV6 and length >= 0 and prefix.bits >> length == _MAPPED_BITS:
+        return Prefix(IPV4, length, prefix.bits & ((1 << length) - 1))
+    return prefix
+
+
 def parse_address(family: int, text: str) -> int:
     """An address as a number. Raises OSError or ValueError where it is none."""
     return int.from_bytes(inet_pton(_AF[family], text), "big")
 
 
 def format_prefix(family: int, length: int, bits: int) -> str:
-    """As RFC 5952 writes it: `"2001:db8::/32"`."""
-    return f"{format_address(family, bits << (WIDTH[family] - length))}/{length}"
+    """As RFC 5952 writes it: `"2001:db8::/32"`, with the mark of its family if it has one."""
+    address = format_address(family, bits << (WIDTH[family] - length))
+    return f"{address}/{length}{_MARKS[family]}"
 
 
 def format_address(family: int, value: int) -> str:

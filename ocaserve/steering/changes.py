@@ -61,7 +61,7 @@ class ChangeLog:
 
     def mark(self, family: int, length: int, bits: int) -> None:
         """A prefix is not what it was."""
-        self._pending[(bits << 9) | (length << 1) | (family == 6)] = None
+        self._pending[(bits << 16) | (length << 8) | family] = None
         self.is_dirty = True
         if len(self._pending) > self._kept:
             self._pending.clear()
@@ -91,11 +91,12 @@ class ChangeLog:
     def _forget(self) -> None:
         oldest = self._batches.popleft()
         self._size -= len(oldest.codes)
+        assert self._floor <= oldest.serial <= self.serial, "what is forgotten is the oldest"
         self._floor = oldest.serial
 
     def since(self, session: str, after: int) -> Changed:
         """What changed after a serial. Raises GoneError."""
-        self._check(session, after)
+        self.check(session, after)
         codes: dict[int, None] = {}
         for batch in reversed(self._batches):
             if batch.serial <= after:
@@ -114,7 +115,8 @@ class ChangeLog:
                 found.setdefault(code, Recent(_prefix(code), batch.serial, batch.at))
         return list(found.values())
 
-    def _check(self, session: str, after: int) -> None:
+    def check(self, session: str, after: int) -> None:
+        """Raise GoneError where `since` would."""
         if session != self.session:
             raise GoneError("the session is another: the table was built anew since")
         if after > self.serial:
@@ -124,4 +126,4 @@ class ChangeLog:
 
 
 def _prefix(code: int) -> Prefix:
-    return Prefix(6 if code & 1 else 4, code >> 1 & 0xFF, code >> 9)
+    return Prefix(code & 0xFF, code >> 8 & 0xFF, code >> 16)

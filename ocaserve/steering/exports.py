@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from bgp.address_families import IPV4, IPV6
 from bgp.prefixes import format_address, format_prefix
+from ocaserve.steering.paths import Path, origin_of, paths_of
 from ocaserve.steering.report import Snapshot, pieces_of
-from ocaserve.steering.rib import Path, paths_of
 
 _ROUTES_A_PIECE = 2_000
 
@@ -44,7 +45,7 @@ def _csv_line(prefix: str, path: Path, is_best: bool) -> str:
         "yes" if is_best and path.reason is None else "no",
         path.attributes.path_length,
         path.attributes.med,
-        path.attributes.origin_as or "",
+        origin_of(path.source, path.attributes) or "",
         attributes["next_hop"],
         describe_path(attributes["as_path"]),
         " ".join(attributes.get("communities", ())),
@@ -66,7 +67,7 @@ def render_coverage_zones(snapshot: Snapshot, zone: str, cache: str) -> Iterator
     """Apache Traffic Control's deep coverage zone file: `network`, `network6`, `caches`."""
     names = json.dumps({"caches": [cache]})[1:-1]
     yield f'{{"deepCoverageZones":{{{json.dumps(zone)}:{{{names}'.encode()
-    for family, name in ((4, "network"), (6, "network6")):
+    for family, name in ((IPV4, "network"), (IPV6, "network6")):
         yield f',"{name}":['.encode()
         comma = ""
         levels = [level for level in snapshot if level[0] == family]

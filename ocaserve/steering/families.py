@@ -7,7 +7,7 @@ A family of a session is
 - `live`: all are here, and each change comes as it happens;
 - `stale`: the session is lost, its routes are kept for `stale_s` (as RFC 4724 has it), for most
   sessions are back within that time, and clients are not sent elsewhere and back;
-- `ignored`: the peer announced more than `max_prefixes`; nothing is kept until its next session.
+- `ignored`: the peer announced more than it may; nothing is kept until its next session.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from bgp.messages import Session
+from bgp.events import Session, SessionOpened
 from bgp.prefixes import NAMES
-from ocaserve.steering.rib import Source
+from ocaserve.steering.filters import PeerPolicy
+from ocaserve.steering.paths import Allowance, PeerLimits, RouteSource
 
 
 class FamilyState(Enum):
@@ -77,6 +78,9 @@ FAMILY_STATES: Mapping[tuple[FamilyState, FamilyEvent], FamilyState] = {
 }
 
 
+WARN_SHARE = 0.8  # of a limit
+
+
 @dataclass(frozen=True)
 class Times:
     """Seconds."""
@@ -90,7 +94,7 @@ class Times:
 class Family:
     """One family of a session."""
 
-    source: Source
+    source: RouteSource
     state: FamilyState = FamilyState.DOWN
     since: float = 0.0  # when the state began
     heard: float = 0.0  # when it last said anything of its routes
@@ -105,9 +109,40 @@ class Family:
         return NAMES[self.source.family]
 
     @property
+    def nearly(self) -> str:
+        """Which limit is nearly reached; empty where none is."""
+        source, allowance = self.source, self.source.allowance
+        if source.routes > WARN_SHARE * source.limit:
+            return f"{source.routes} of {source.limit} prefixes"
+        if allowance.bytes > WARN_SHARE * allowance.most:
+            return f"{allowance.bytes} of {allowance.most} bytes of attributes"
+        return ""
+
+    @property
     def is_complete(self) -> bool:
         """Whether what is here is what the peer announces."""
-        return self.state is FamilyState.LIVE and not self.source.sweeps
+        return self.state is FamilyState.LIVE and not self.source.sweeps_below
+
+
+def make_families(
+    number: int,
+    session: Session,
+    peer_as: int,
+    local_as: int,
+    policy: PeerPolicy,
+    now: float,
+) -> dict[int, Family]:
+    """All families of a new session. number: of the peer. Raises OSError or ValueError."""
+    limits = PeerLimits(
+        policy.max_prefixes, policy.max_paths, Allowance(policy.max_attribute_bytes)
+    )
+    made = {}
+    for family in NAMES:
+        source = RouteSource(number, session.peer, local_as, family, limits)
+        source.peer_as = peer_as
+        source.is_off = family not in policy.families
+        made[family] = Family(source, since=now, heard=now)
+    return made
 
 
 @dataclass(eq=False)
@@ -127,5 +162,35 @@ class Peer:
     opened_as: int = 0  # what it called itself in its last OPEN
     capabilities: frozenset[int] | None = None  # None: its OPEN was not heard
     families_spoken: frozenset[int] | None = None
+    hold_time_s: int | None = None  # negotiated; 0: the end of the session is never noticed
+    router_id: str = ""
+    add_path: frozenset[int] = frozenset()  # families of which several paths come
+    restart_s: int | None = None  # its time to restart; None: no graceful restart
+    updated: float | None = None  # when the last UPDATE came
     counter: int | None = None  # of its last line
     counts: Counter[str] = field(default_factory=Counter)
+
+    def is_carrying(self, number: int) -> bool:
+        """Whether the session is to carry the family: both ends speak it, as far as is known."""
+        is_spoken = self.families_spoken is None or number in self.families_spoken
+        return is_spoken and not self.families[number].source.is_off
+
+    @property
+    def allowance(self) -> Allowance:
+        """What its attributes may take, and do: of all its families together."""
+        return next(iter(self.families.values())).source.allowance
+
+    def open(self, said: SessionOpened, policy: PeerPolicy) -> None:
+        """Take what its OPEN says, and what comes of it with ours (RFC 4271 section 4.2)."""
+        self.opened_as, self.router_id = said.asn, said.router_id
+        self.capabilities, self.families_spoken = said.capabilities, said.families
+        self.hold_time_s = min(said.hold_time, policy.hold_time_s)
+        self.add_path = said.add_path if policy.takes_add_path else frozenset()
+        self.restart_s = said.restart_s
+
+    def learn(self, peer_as: int, local_as: int) -> None:
+        """The AS numbers of the session, 0 for one that is not said."""
+        self.peer_as = peer_as or self.peer_as
+        self.local_as = local_as or self.local_as
+        for family in self.families.values():
+            family.source.peer_as, family.source.local_as = self.peer_as, self.local_as

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bgp.messages import Attributes
+from bgp.address_families import BY_NUMBER, FAMILIES, IPV4, IPV6
+from bgp.attributes import NO_NEXT_HOPS, Attributes
 from bgp.prefixes import Prefix, parse_prefix
+from ocaserve.steering.communities import Meanings
 
 FAMILY_OFF = "family-off"
 DEFAULT_ROUTE = "default-route"
@@ -21,8 +23,12 @@ TOO_LONG = "too-long"
 AS_LOOP = "as-loop"
 PATH_TOO_LONG = "path-too-long"
 NO_NEXT_HOP = "no-nexthop"
+EMPTY_PATH = "empty-path"
 MALFORMED = "malformed"
 RPKI_INVALID = "rpki-invalid"
+COMMUNITY = "community"
+
+ORIGINS = ("igp", "egp", "incomplete")
 
 REASONS: Mapping[str, str] = {
     FAMILY_OFF: "the peer's `families` do not list this one",
@@ -33,8 +39,12 @@ REASONS: Mapping[str, str] = {
     AS_LOOP: "our own AS stands in its path (RFC 4271 section 9.1.2)",
     PATH_TOO_LONG: "its path has more AS numbers than `longest_path`",
     NO_NEXT_HOP: "the router gave no next hop, or 0.0.0.0",
-    MALFORMED: "ORIGIN is missing or not one of its three values (RFC 7606 section 7.1)",
+    EMPTY_PATH: "no AS stands in its path, though the router is of another AS than ours "
+    "(RFC 4271 section 5.1.2)",
+    MALFORMED: "a mandatory attribute is missing (RFC 7606 section 3), ORIGIN is not one of its "
+    "three values, or AS 0 stands in the path (RFC 7607)",
     RPKI_INVALID: 'RPKI says another AS owns it, and `rpki_invalid` is "exclude"',
+    COMMUNITY: 'a community of it is "exclude" in `[bgp.communities]`',
 }
 """Every reason and what it means, for the manual and for `routes --filtered`."""
 
@@ -51,19 +61,37 @@ BOGONS_6 = (
 
 
 @dataclass(frozen=True)
+class PeerPolicy:
+    """What is taken of one peer. max_attribute_bytes: of memory, see `paths.Allowance`."""
+
+    families: frozenset[int] = frozenset(row.number for row in FAMILIES if row.is_default)
+    max_prefixes: int = 2_000_000
+    max_paths: int = 64
+    max_attribute_bytes: int = 512 << 20
+    hold_time_s: int = 90  # that we offer
+    takes_add_path: bool = True
+
+
+_ANY_PEER = PeerPolicy()
+
+
+@dataclass(frozen=True)
 class Policy:
-    """What is taken. Lengths are (shortest, longest) by family, both included."""
+    """What is taken. Lengths are (shortest, longest) by version of IP, both included."""
 
     lengths: Mapping[int, tuple[int, int]] = field(
-        default_factory=lambda: {4: (8, 31), 6: (19, 64)}
+        default_factory=lambda: {IPV4: (8, 31), IPV6: (19, 64)}
     )
     refuses_bogons: bool = True
     allowed_bogons: tuple[Prefix, ...] = ()
     longest_path: int = 100
     excludes_rpki_invalid: bool = False
-    families: Mapping[str, frozenset[int]] = field(default_factory=dict)  # by peer; absent: both
-    max_prefixes: Mapping[str, int] = field(default_factory=dict)  # by peer; absent: the default
-    default_max_prefixes: int = 2_000_000
+    communities: Meanings = field(default_factory=dict)
+    peers: Mapping[str, PeerPolicy] = field(default_factory=dict)  # by address
+
+    def of_peer(self, address: str) -> PeerPolicy:
+        """What one peer may say; one that nobody configured says it in a recording."""
+        return self.peers.get(address, _ANY_PEER)
 
 
 class _Network(NamedTuple):
@@ -75,13 +103,14 @@ class PrefixFilter:
     """The prefixes of one family. Most are judged by their first octet alone."""
 
     def __init__(self, family: int, policy: Policy) -> None:
-        self._shortest, self._longest = policy.lengths[family]
-        names = (BOGONS_4 if family == 4 else BOGONS_6) if policy.refuses_bogons else ()
+        version = BY_NUMBER[family].version
+        self._shortest, self._longest = policy.lengths[version]
+        names = (BOGONS_4 if version == IPV4 else BOGONS_6) if policy.refuses_bogons else ()
         self._suspects = _by_first_octet(parse_prefix(name) for name in names)
         self._allowed = [
             _Network(each.length, each.bits)
             for each in policy.allowed_bogons
-            if each.family == family
+            if each.family == version
         ]
 
     def judge(self, length: int, bits: int) -> str | None:
@@ -118,13 +147,21 @@ def _is_within(length: int, bits: int, networks: Sequence[_Network]) -> bool:
 
 
 def judge_attributes(
-    attributes: Attributes, next_hop: str, local_as: int, longest_path: int
+    attributes: Attributes, next_hop: str, local_as: int, peer_as: int, longest_path: int
 ) -> str | None:
-    """Why a route with these attributes is not used; None when it is."""
-    if next_hop in ("", "0.0.0.0", "::"):  # noqa: S104 - a next hop, not an address to listen on
+    """Why a route with these attributes is not used; None when it is.
+
+    local_as, peer_as: 0 where they are not known, and so whether the session is external.
+    """
+    if next_hop in NO_NEXT_HOPS:
         return NO_NEXT_HOP
-    if attributes.values.get("origin") not in ("igp", "egp", "incomplete"):
+    if attributes.is_lacking or attributes.values.get("origin") not in ORIGINS:
         return MALFORMED
-    if local_as in attributes.path:
+    path = attributes.path
+    if not path and local_as and peer_as and local_as != peer_as:
+        return EMPTY_PATH
+    if 0 in path:
+        return MALFORMED
+    if local_as in path:
         return AS_LOOP
     return PATH_TOO_LONG if attributes.path_length > longest_path else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from bgp.prefixes import WIDTH, Prefix, parse_prefix
-from ocaserve.steering.rib import Level, Path, RoutingTable, paths_of
+from bgp.prefixes import WIDTH, Prefix, format_prefix, parse_prefix
+from ocaserve.steering.paths import Entry, Level, Path, paths_of
+from ocaserve.steering.rib import RoutingTable
 
 
 class Match(NamedTuple):
@@ -63,6 +64,16 @@ def _inside(level: Level, more: int, outer: int) -> Iterator[int]:
     if more < 64 and 1 << more <= len(level):
         return (bits for bits in range(outer << more, (outer + 1) << more) if bits in level)
     return (bits for bits in list(level) if bits >> more == outer)
+
+
+def list_accepted(snapshot: Iterable[tuple[int, int, Mapping[int, Entry]]]) -> list[str]:
+    """The accepted prefixes of a snapshot."""
+    return [
+        format_prefix(family, length, bits)
+        for family, length, level in snapshot
+        for bits, entry in level.items()
+        if paths_of(entry)[0].reason is None
+    ]
 
 
 UNROUTED = "unrouted"

@@ -1,7 +1,7 @@
 """The report: all that the control plane is to know, and what is new of it.
 
 Both are JSON in pieces, made from what cannot change any more, so a thread may make them while
-the table goes on. docs/report.md explains the form, `report_schema` states it.
+the table goes on. docs/report.md explains the form, `report_shapes` states it.
 
     report   {"kind": "report", ..., sections, "routes": {prefix: [route, ...]}, "attributes": {}}
     changes  the same form: only what is new; a prefix with no routes is gone
@@ -20,11 +20,12 @@ from typing import Any
 
 from bgp.prefixes import format_address, format_prefix
 from ocaserve.steering.families import Family, Peer
-from ocaserve.steering.rib import AttributeSet, Entry, Path, paths_of
+from ocaserve.steering.paths import AttributeSet, Entry, Path, paths_of
 from ocaserve.steering.sessions import Sessions
+from ocaserve.steering.table_digest import digest_of
 
 SCHEMA = "ocaserve.report/1"
-SECTIONS = ("health", "capacity", "content", "peers", "totals")
+SECTIONS = ("place", "health", "capacity", "content", "peers", "totals")
 _ROUTES_A_PIECE = 2_000  # about 100 KB of text, made in a few milliseconds
 
 
@@ -39,6 +40,7 @@ class Heading:
     digest: str
     is_complete: bool
     as_of: float  # when the serial came to be, seconds since 1970
+    prefix_digest: str = ""
 
     def values(self, kind: str) -> dict[str, Any]:
         return {
@@ -50,6 +52,7 @@ class Heading:
             "serial": self.serial,
             "as_of": round(self.as_of, 3),
             "digest": self.digest,
+            "prefix_digest": self.prefix_digest,
             "complete": self.is_complete,
         }
 
@@ -64,6 +67,14 @@ def render_report(
     """A whole report."""
     yield _open({**heading.values("report"), **sections})
     yield from _render_routes(snapshot, keeps_empty=False)
+
+
+def render_brief(
+    heading: Heading, sections: Mapping[str, Any], snapshot: Snapshot
+) -> Iterator[bytes]:
+    """A report to who may know the table: that is told by its digest alone."""
+    table = digest_of(snapshot)
+    yield _open({**heading.values("report"), "table": table, **sections}) + b"}\n"
 
 
 def render_changes(
@@ -173,14 +184,24 @@ def _peer_values(peer: Peer) -> dict[str, Any]:
         "ups": peer.ups,
         "reason": peer.reason,
         "notice": peer.notice,
-        "families": {family.name: _family_values(family) for family in peer.families.values()},
+        "hold_time_s": peer.hold_time_s,
+        "router_id": peer.router_id,
+        "restart_s": peer.restart_s,
+        "updated": None if peer.updated is None else round(peer.updated, 3),
+        "families": {
+            family.name: _family_values(family, peer) for family in peer.families.values()
+        },
         "counts": {name: number for name, number in sorted(peer.counts.items()) if number},
     }
 
 
-def _family_values(family: Family) -> dict[str, Any]:
+def _family_values(family: Family, peer: Peer) -> dict[str, Any]:
     source = family.source
+    spoken = peer.families_spoken
     return {
+        "configured": not source.is_off,
+        "negotiated": None if spoken is None else source.family in spoken,
+        "add_path": source.family in peer.add_path,
         "state": family.state.value,
         "since": round(family.since, 3),
         "complete": family.is_complete,
@@ -189,6 +210,7 @@ def _family_values(family: Family) -> dict[str, Any]:
         "filtered": {reason: n for reason, n in sorted(source.filtered.items()) if n},
         "unconfirmed": source.old,
         "limit": source.limit,
+        "paths_left_out": source.paths_left_out,
     }
 
 
@@ -221,6 +243,6 @@ def is_complete(sessions: Sessions, expected: Iterable[str]) -> bool:
             family.is_complete
             for peer in sessions.peers.values()
             for family in peer.families.values()
-            if sessions.is_wanted(peer, family.source.family)
+            if peer.is_carrying(family.source.family)
         )
     )

@@ -18,92 +18,41 @@ same, whatever the order in which they were filled, and a change costs one hash.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from bisect import insort
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-import msgspec
-
-from bgp.messages import Announcement, Attributes, Nlri
-from bgp.prefixes import WIDTH, format_prefix, parse_address
+from bgp.attributes import Attributes
+from bgp.events import Announcement, Nlri
+from bgp.prefixes import WIDTH, Prefix, format_prefix
+from ocaserve.steering.communities import read_marks
 from ocaserve.steering.filters import (
+    COMMUNITY,
     FAMILY_OFF,
     RPKI_INVALID,
     Policy,
     PrefixFilter,
     judge_attributes,
 )
+from ocaserve.steering.held_paths import HeldPaths
+from ocaserve.steering.paths import (
+    DIGEST_BYTES,
+    AttributeSet,
+    Entry,
+    Level,
+    Path,
+    RouteSource,
+    hash_line,
+    is_same_route,
+    origin_of,
+    paths_of,
+    preference,
+    route_line,
+)
 
-DIGEST_BYTES = 16
 _DIGEST_MODULUS = 1 << (8 * DIGEST_BYTES)
 _STEP = 200  # entries that one step of work looks at: two milliseconds where all of them go
-
-_encode = msgspec.json.Encoder(order="sorted").encode
-
-
-class Source:
-    """One family of one peer: its routes, by number.
-
-    generation: of the routes that are announced now. old: how many routes have an older one.
-    limit: routes it may have; one more and `is_over_limit` is set, until the owner clears it.
-    """
-
-    __slots__ = (
-        "accepted", "address", "address_number", "family", "filtered", "generation", "is_off",
-        "is_over_limit", "limit", "local_as", "number", "old", "peer_number", "routes", "sweeps",
-    )  # fmt: skip
-
-    def __init__(
-        self, number: int, peer_number: int, address: str, local_as: int, family: int
-    ) -> None:
-        self.number = number
-        self.peer_number = peer_number
-        self.address = address
-        self.address_number = parse_address(6 if ":" in address else 4, address)
-        self.local_as = local_as
-        self.family = family
-        self.is_off = False
-        self.limit = 0
-        self.is_over_limit = False
-        self.generation = 0
-        self.routes = 0
-        self.accepted = 0
-        self.old = 0
-        self.filtered: Counter[str] = Counter()
-        self.sweeps = 0  # that are not done yet
-
-    def begin_generation(self) -> None:
-        """From here on, a route that is not announced again is old."""
-        self.generation += 1
-        self.old = self.routes
-
-
-class AttributeSet(msgspec.Struct, gc=False, eq=False):
-    """`text`: attributes and next hop as JSON, keys sorted, without spaces."""
-
-    number: int
-    text: str
-    path_length: int
-    med: int
-    origin_as: int | None
-    uses: int = 0
-
-
-class Path(msgspec.Struct, gc=False, eq=False):
-    """What all routes have that refer to it. `reason`: why they are not used, else None."""
-
-    source: Source
-    path_id: int
-    attributes: AttributeSet
-    reason: str | None
-    rov: str | None
-    generation: int
-    routes: int = 0
-
-
-Entry: TypeAlias = Path | tuple[Path, ...]
-Level: TypeAlias = dict[int, Entry]
 
 
 class Validator(Protocol):
@@ -111,54 +60,25 @@ class Validator(Protocol):
 
     def validate(self, family: int, length: int, bits: int, origin_as: int | None) -> str: ...
 
-
-def preference(path: Path) -> tuple[bool, int, int, int, int]:
-    """Sorts the best first: used at all, shorter path, lower MED, peer address, path identifier."""
-    attributes = path.attributes
-    return (
-        path.reason is not None,
-        attributes.path_length,
-        attributes.med,
-        path.source.address_number,
-        path.path_id,
-    )
-
-
-def paths_of(entry: Entry | None) -> Sequence[Path]:
-    """All paths of an entry, best first."""
-    if entry is None:
-        return ()
-    return (entry,) if isinstance(entry, Path) else entry
-
-
-def route_line(prefix: str, path: Path) -> str:
-    """The text that a route's hash is made of; docs/report.md states it for consumers."""
-    return f"{prefix} {path.source.address} {path.path_id} {path.attributes.text}"
-
-
-def hash_line(line: str) -> int:
-    """A route's share of the digest."""
-    return int.from_bytes(blake2b(line.encode(), digest_size=DIGEST_BYTES).digest(), "big")
+    def explain(self, prefix: Prefix, origin_as: int | None) -> str: ...
 
 
 class RoutingTable:
     """Give it announcements and withdrawals; call `work` while it has some.
 
-    changed: told of each prefix whose accepted routes are not what they were.
+    changed: told of each prefix whose accepted routes are not what they were. None: nobody follows
+    the table, so the digest too is left until somebody asks for it.
     """
 
-    def __init__(self, policy: Policy, changed: Callable[[int, int, int], None]) -> None:
+    def __init__(self, policy: Policy, changed: Callable[[int, int, int], None] | None) -> None:
         self.policy = policy
         self._changed = changed
         self._filters = {family: PrefixFilter(family, policy) for family in WIDTH}
         self._validator: Validator | None = None
         self._levels: dict[int, dict[int, Level]] = {family: {} for family in WIDTH}
         self.search: dict[int, tuple[tuple[int, Level], ...]] = dict.fromkeys(WIDTH, ())
-        self._attributes: dict[str, AttributeSet] = {}
-        self._paths: dict[int, Path] = {}
-        self._verdicts: dict[tuple[str | None, str | None], int] = {}
-        self._numbered = 0
-        self._digest = 0
+        self.held = HeldPaths()
+        self._digest = self._prefix_digest = 0
         self._jobs: deque[Iterator[None]] = deque()
 
     # -- reading ---------------------------------------------------------------------------------
@@ -166,11 +86,29 @@ class RoutingTable:
     @property
     def digest(self) -> str:
         """32 hexadecimal digits."""
-        return f"{self._digest:0{2 * DIGEST_BYTES}x}"
+        digest = self._sum_up()[0] if self._changed is None else self._digest
+        return f"{digest:0{2 * DIGEST_BYTES}x}"
+
+    @property
+    def prefix_digest(self) -> str:
+        """Likewise of the accepted prefixes alone, whoever announces them, and how."""
+        digest = self._sum_up()[1] if self._changed is None else self._prefix_digest
+        return f"{digest:0{2 * DIGEST_BYTES}x}"
+
+    def _sum_up(self) -> tuple[int, int]:
+        """Both digests, from all routes."""
+        of_routes = of_prefixes = 0
+        for family, length, level in self.snapshot():
+            for bits, entry in level.items():
+                text = format_prefix(family, length, bits)
+                accepted = [path for path in paths_of(entry) if path.reason is None]
+                of_routes += sum(hash_line(route_line(text, path)) for path in accepted)
+                of_prefixes += hash_line(text) if accepted else 0
+        return of_routes % _DIGEST_MODULUS, of_prefixes % _DIGEST_MODULUS
 
     @property
     def attribute_sets(self) -> int:
-        return len(self._attributes)
+        return self.held.attribute_sets
 
     def entry(self, family: int, length: int, bits: int) -> Entry | None:
         """What is known of exactly this prefix."""
@@ -191,30 +129,54 @@ class RoutingTable:
 
     # -- changing --------------------------------------------------------------------------------
 
-    def announce(self, source: Source, announcement: Announcement, attributes: Attributes) -> None:
+    def announce(
+        self, source: RouteSource, announcement: Announcement, attributes: Attributes
+    ) -> None:
         """Take routes; each replaces what the source said before under the same identifier."""
-        if not announcement.nlri or source.is_over_limit:
+        if not announcement.nlri or source.excess:
             return
         family, next_hop, nlri = announcement
-        held = self._hold_attributes(attributes, next_hop)
+        marks = read_marks(attributes.values, self.policy.communities)
+        held = self.held.hold_attributes(attributes, next_hop, marks)
         verdict = (
             FAMILY_OFF
             if source.is_off
-            else judge_attributes(attributes, next_hop, source.local_as, self.policy.longest_path)
+            else judge_attributes(
+                attributes, next_hop, source.local_as, source.peer_as, self.policy.longest_path
+            )
+            or (COMMUNITY if marks.is_excluded else None)
         )
-        judge = self._filters[family].judge
+        judge, levels = self._filters[family].judge, self._levels[family]
+        is_judged_by_rpki, is_followed = self._validator is not None, self._changed is not None
         made: dict[tuple[int, str | None, str | None], Path] = {}
+        rov = None
         for length, bits, path_id in nlri:
-            rov = self._validate(family, length, bits, held)
+            if is_judged_by_rpki:
+                rov = self._validate(source, length, bits, held)
             reason = verdict or judge(length, bits) or self._judge_rov(rov)
             key = (path_id, reason, rov)
             path = made.get(key)
             if path is None:
-                path = made[key] = self._hold_path(source, held, source.generation, *key)
-            self._put(family, length, bits, path)
-        source.is_over_limit = source.routes > source.limit
+                path = made[key] = self.held.hold_path(source, held, source.generation, *key)
+            level = levels.get(length)
+            if level is None or bits in level:
+                self._put(family, length, bits, path)
+                continue
+            level[bits] = path  # as `_put` would, for most of a table are new
+            path.routes += 1
+            source.routes += 1
+            if reason is None:
+                source.accepted += 1
+            else:
+                source.filtered[reason] += 1
+            if is_followed:
+                self._tell(family, length, bits, None, path)
+        for path in made.values():
+            if not path.routes:
+                self.held.forget(path)
+        source.watch_limits()
 
-    def withdraw(self, source: Source, nlri: Sequence[Nlri]) -> None:
+    def withdraw(self, source: RouteSource, nlri: Sequence[Nlri]) -> None:
         """Let routes go; one that is not there is no fault."""
         levels = self._levels[source.family]
         for length, bits, path_id in nlri:
@@ -223,16 +185,23 @@ class RoutingTable:
                 if path.source is source and path.path_id == path_id:
                     self._remove(source.family, length, bits, path)
 
-    def sweep(self, source: Source) -> None:
+    def sweep(self, source: RouteSource) -> None:
         """Let go of the source's routes that are of an older generation than now, step by step."""
-        if source.old:
-            source.sweeps += 1
-            self._jobs.append(self._sweep(source, source.generation))
+        if not source.old:
+            return
+        if not source.sweeps_below:
+            self._jobs.append(self._sweep(source))
+        source.sweeps_below = source.generation
+
+    @property
+    def validator(self) -> Validator | None:
+        """What routes are judged by."""
+        return self._validator
 
     def set_validator(self, validator: Validator | None) -> None:
         """Judge all routes by another RPKI table, those that are here step by step."""
         self._validator = validator
-        self._jobs.append(self._validate_again())
+        self._jobs.append(self._validate_again(validator))
 
     @property
     def has_work(self) -> bool:
@@ -261,17 +230,20 @@ class RoutingTable:
         old = None
         if entry is None:
             level[bits] = path
-        elif entry.__class__ is Path and _is_same_route(entry, path):
+        elif entry.__class__ is Path and is_same_route(entry, path):
             old = entry
             level[bits] = path
         else:
-            rivals = paths_of(entry)
+            rivals = list(paths_of(entry))
             if path in rivals:  # compared by identity
                 return
-            old = next((each for each in rivals if _is_same_route(each, path)), None)
-            level[bits] = tuple(
-                sorted([path, *(r for r in rivals if r is not old)], key=preference)
-            )
+            old = next((each for each in rivals if is_same_route(each, path)), None)
+            if old is not None:
+                rivals.remove(old)
+            elif not _has_room(path.source, rivals):
+                return
+            insort(rivals, path, key=preference)
+            level[bits] = tuple(rivals)
         path.routes += 1
         self._count(family, length, bits, old, path)
 
@@ -295,30 +267,48 @@ class RoutingTable:
             and old.reason == new.reason
             and old.rov == new.rov
         ):
-            self._let_go(old)
+            self.held.let_go(old)
             return  # announced again
-        text = ""
         if old is not None:
             source = old.source
             source.routes -= 1
             if old.reason is None:
                 source.accepted -= 1
-                text = format_prefix(family, length, bits)
-                self._digest = (self._digest - hash_line(route_line(text, old))) % _DIGEST_MODULUS
             else:
                 source.filtered[old.reason] -= 1
-            self._let_go(old)
         if new is not None:
             source = new.source
             source.routes += 1
             if new.reason is None:
                 source.accepted += 1
-                text = text or format_prefix(family, length, bits)
-                self._digest = (self._digest + hash_line(route_line(text, new))) % _DIGEST_MODULUS
             else:
                 source.filtered[new.reason] += 1
-        if text:
-            self._changed(family, length, bits)
+        if self._changed is not None:
+            self._tell(family, length, bits, old, new)
+        if old is not None:
+            self.held.let_go(old)
+
+    def _tell(
+        self, family: int, length: int, bits: int, old: Path | None, new: Path | None
+    ) -> None:
+        """Digest and change of a prefix, where accepted routes are what has changed."""
+        is_lost = old is not None and old.reason is None
+        is_won = new is not None and new.reason is None
+        if not is_lost and not is_won:
+            return
+        assert self._changed is not None
+        text = format_prefix(family, length, bits)
+        if old is not None and is_lost:
+            self._digest = (self._digest - hash_line(route_line(text, old))) % _DIGEST_MODULUS
+        if new is not None and is_won:
+            self._digest = (self._digest + hash_line(route_line(text, new))) % _DIGEST_MODULUS
+        entry = self.entry(family, length, bits)
+        if is_lost is not is_won and not any(
+            path.reason is None and path is not new for path in paths_of(entry)
+        ):
+            share = hash_line(text) if is_won else -hash_line(text)
+            self._prefix_digest = (self._prefix_digest + share) % _DIGEST_MODULUS
+        self._changed(family, length, bits)
 
     def _add_level(self, family: int, length: int) -> Level:
         levels = self._levels[family]
@@ -328,96 +318,48 @@ class RoutingTable:
         )
         return levels[length]
 
-    # -- what routes have in common --------------------------------------------------------------
+    # -- RPKI ------------------------------------------------------------------------------------
 
-    def _hold_attributes(self, attributes: Attributes, next_hop: str) -> AttributeSet:
-        text = _encode({**attributes.values, "next_hop": next_hop}).decode()
-        held = self._attributes.get(text)
-        if held is None:
-            self._numbered += 1
-            held = self._attributes[text] = AttributeSet(
-                self._numbered, text, attributes.path_length, attributes.med, attributes.origin_as
-            )
-        return held
-
-    def _hold_path(
-        self,
-        source: Source,
-        attributes: AttributeSet,
-        generation: int,
-        path_id: int,
-        reason: str | None,
-        rov: str | None,
-    ) -> Path:
-        key = self._path_key(source, generation, path_id, attributes, reason, rov)
-        path = self._paths.get(key)
-        if path is None:
-            attributes.uses += 1
-            path = Path(source, path_id, attributes, reason, rov, generation)
-            self._paths[key] = path
-        return path
-
-    def _path_key(
-        self,
-        source: Source,
-        generation: int,
-        path_id: int,
-        attributes: AttributeSet,
-        reason: str | None,
-        rov: str | None,
-    ) -> int:
-        """One number: tuples would be a million more objects for the garbage collector."""
-        verdict = self._verdicts.setdefault((reason, rov), len(self._verdicts))
-        key = generation << 16 | source.number
-        return ((key << 32 | path_id) << 40 | attributes.number) << 8 | verdict
-
-    def _let_go(self, path: Path) -> None:
-        """One route fewer refers to the path."""
-        source, attributes = path.source, path.attributes
-        if path.generation != source.generation:
-            source.old -= 1
-        path.routes -= 1
-        if path.routes:
-            return
-        key = self._path_key(
-            source, path.generation, path.path_id, attributes, path.reason, path.rov
-        )
-        del self._paths[key]
-        attributes.uses -= 1
-        if not attributes.uses:
-            del self._attributes[attributes.text]
-
-    def _validate(self, family: int, length: int, bits: int, held: AttributeSet) -> str | None:
+    def _validate(
+        self, source: RouteSource, length: int, bits: int, held: AttributeSet
+    ) -> str | None:
         if self._validator is None:
             return None
-        return self._validator.validate(family, length, bits, held.origin_as)
+        return self._validator.validate(source.family, length, bits, origin_of(source, held))
 
     def _judge_rov(self, rov: str | None) -> str | None:
-        return RPKI_INVALID if rov == "invalid" and self.policy.excludes_rpki_invalid else None
+        if rov is None or not self.policy.excludes_rpki_invalid:
+            return None
+        return RPKI_INVALID if rov == "invalid" else None
 
     # -- work in steps ---------------------------------------------------------------------------
 
-    def _sweep(self, source: Source, generation: int) -> Iterator[None]:
-        family = source.family
-        for length, bits, path in self._walk(family):
-            if path is None:
-                if not source.old:
-                    break
-                yield
-            elif path.source is source and path.generation < generation:
-                self._remove(family, length, bits, path)
-        source.sweeps -= 1
+    def _sweep(self, source: RouteSource) -> Iterator[None]:
+        """One walk at a time: a peer may begin and end refreshes faster than they are done."""
+        done = 0
+        while done < source.sweeps_below:
+            done = source.sweeps_below
+            for length, bits, path in self._walk(source.family):
+                if path is None:
+                    if not source.old:
+                        break
+                    yield
+                elif path.source is source and path.generation < done:
+                    self._remove(source.family, length, bits, path)
+        source.sweeps_below = 0
 
-    def _validate_again(self) -> Iterator[None]:
+    def _validate_again(self, validator: Validator | None) -> Iterator[None]:
         for family in WIDTH:
             for length, bits, path in self._walk(family):
+                if validator is not self._validator:
+                    return  # another one has its own turn
                 if path is None:
                     yield
                 elif path.reason in (None, RPKI_INVALID):
-                    rov = self._validate(family, length, bits, path.attributes)
+                    rov = self._validate(path.source, length, bits, path.attributes)
                     reason = self._judge_rov(rov)
                     if (rov, reason) != (path.rov, path.reason):
-                        judged = self._hold_path(
+                        judged = self.held.hold_path(
                             path.source, path.attributes, path.generation, path.path_id, reason, rov
                         )
                         self._put(family, length, bits, judged)
@@ -432,5 +374,10 @@ class RoutingTable:
                     yield length, bits, None
 
 
-def _is_same_route(one: Path, other: Path) -> bool:
-    return one.source is other.source and one.path_id == other.path_id
+def _has_room(source: RouteSource, rivals: Sequence[Path]) -> bool:
+    """Whether the source may have one more path for a prefix; it is counted where not."""
+    most = source.most_paths
+    if len(rivals) < most or sum(each.source is source for each in rivals) < most:
+        return True
+    source.paths_left_out += 1
+    return False

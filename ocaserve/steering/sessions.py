@@ -18,34 +18,38 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bgp.messages import (
+from bgp.events import (
     EndOfRib,
     Envelope,
     Event,
     FeederGap,
     FeederHello,
     FeederNeighbors,
-    MalformedLineError,
     Neighbor,
     Notified,
-    Opened,
     Refresh,
     Session,
+    SessionOpened,
     Shutdown,
     StateChange,
     Update,
-    decode,
 )
+from bgp.messages import MalformedLineError, decode
 from bgp.notifications import describe_notification
-from bgp.prefixes import NAMES
-from ocaserve.lifecycle import advance
-from ocaserve.steering.families import FAMILY_STATES, Family, FamilyEvent, FamilyState, Peer, Times
-from ocaserve.steering.rib import RoutingTable, Source
+from ocaserve.steering.families import (
+    Family,
+    FamilyEvent,
+    FamilyState,
+    Peer,
+    Times,
+    make_families,
+)
+from ocaserve.steering.family_lives import FamilyLives
+from ocaserve.steering.rib import RoutingTable
 
 ENHANCED_REFRESH = 70  # capability code, RFC 7313
 CEASE = 6
 ADMINISTRATIVE = (2, 3)  # shutdown and de-configured, RFC 4486: the peer will not be back soon
-WARN_SHARE = 0.8  # of max_prefixes
 MOST_PEERS = 1_000  # sessions that are remembered; a configuration has far fewer
 
 
@@ -64,12 +68,12 @@ class Sessions:
 
     def __init__(self, table: RoutingTable, times: Times | None = None) -> None:
         self.table = table
-        self.times = times or Times()
         self.peers: dict[Session, Peer] = {}
         self.counts: Counter[str] = Counter()  # lines, malformed_lines, ...
         self.pid: int | None = None
         self.version = 0  # grows with all that a section on peers would tell
         self._notes: list[str] = []
+        self._lives = FamilyLives(table, times or Times(), self._note)
         self._wants_refresh = False
 
     # -- what comes in ---------------------------------------------------------------------------
@@ -118,11 +122,16 @@ class Sessions:
         self.pid = None
         return self._take_step()
 
+    def distrust_silence(self) -> None:
+        """From here on a family is whole only by its router's word, however long it is quiet."""
+        self._lives.distrust_silence()
+
     def tick(self, now: float) -> Step:
         """What time alone brings. Call it every second or so."""
         for peer in self.peers.values():
             for family in peer.families.values():
-                self._tick_family(peer, family, now)
+                if self._lives.tick(peer, family, now):
+                    self.version += 1
         return self._take_step()
 
     # -- what the feeder says --------------------------------------------------------------------
@@ -133,7 +142,8 @@ class Sessions:
                 self._meet(event.exabgp_pid, now)
             self._doubt_all(now)
         elif isinstance(event, FeederGap):
-            self._note(f"the feeder dropped {event.dropped} bytes of lines")
+            if event.dropped:  # else it only begins, as with each control process
+                self._note(f"the feeder dropped {event.dropped} bytes of lines")
             self.counts["feeder_gaps"] += 1
             self._doubt_all(now)
         elif isinstance(event, FeederNeighbors):
@@ -163,7 +173,7 @@ class Sessions:
         for number in neighbor.families:
             family = peer.families[number]
             if family.state in (FamilyState.DOWN, FamilyState.STALE):
-                self._start(family, FamilyEvent.HEARD, now)
+                self._lives.start(family, FamilyEvent.HEARD, now)
             elif not neighbor.is_asked:
                 family.is_in_doubt = False  # it is in the middle of telling all, which was heard
 
@@ -192,19 +202,15 @@ class Sessions:
                 self.counts["malformed_lines"] += 1
                 return None
             self.peers[session] = peer
-        if envelope.peer_as:
-            peer.peer_as = envelope.peer_as
+        known = (0, peer.peer_as), (0, peer.local_as)
+        if envelope.peer_as not in known[0] or envelope.local_as not in known[1]:
+            peer.learn(envelope.peer_as, envelope.local_as)
         return peer
 
     def _new_peer(self, session: Session, envelope: Envelope, now: float) -> Peer:
-        policy = self.table.policy
         number = len(self.peers) + 1
-        families = {}
-        for place, family in enumerate(NAMES):
-            source = Source(2 * number + place, number, session.peer, envelope.local_as, family)
-            source.is_off = family not in policy.families.get(session.peer, NAMES)
-            source.limit = policy.max_prefixes.get(session.peer, policy.default_max_prefixes)
-            families[family] = Family(source, since=now, heard=now)
+        policy = self.table.policy.of_peer(session.peer)
+        families = make_families(number, session, envelope.peer_as, envelope.local_as, policy, now)
         return Peer(number, session, envelope.peer_as, envelope.local_as, families, since=now)
 
     def _watch_counter(self, peer: Peer, counter: int | None, now: float) -> None:
@@ -214,7 +220,7 @@ class Sessions:
         if peer.counter is not None and counter != peer.counter + 1:
             peer.counts["gaps"] += 1
             self._note(f"{peer.session.peer}: line {counter} after {peer.counter}: lines were lost")
-            self._doubt(peer, now)
+            self._lives.doubt(peer, now)
             self._wants_refresh = True  # of other losses the feeder knows, and asks by itself
         peer.counter = counter
 
@@ -229,10 +235,8 @@ class Sessions:
             self._refresh(peer, event, now)
         elif isinstance(event, StateChange):
             self._change_state(peer, event, now)
-        elif isinstance(event, Opened):
-            peer.opened_as = event.asn
-            peer.capabilities = event.capabilities
-            peer.families_spoken = event.families
+        elif isinstance(event, SessionOpened):
+            peer.open(event, self.table.policy.of_peer(peer.session.peer))
         elif isinstance(event, Notified):
             direction = "sent" if event.is_ours else "received"
             peer.notice = f"{direction} {event.code}/{event.subcode} {event.text}".rstrip()
@@ -256,25 +260,21 @@ class Sessions:
             peer.ups += 1
             self._note(f"{peer.session.peer}: session up")
             for number, family in peer.families.items():
-                if self.is_wanted(peer, number):
-                    self._start(family, FamilyEvent.UP, now)
-                elif family.state is not FamilyState.DOWN:
-                    self._move(family, FamilyEvent.CLOSED, now)
-                    self._flush(family)
-
-    def is_wanted(self, peer: Peer, number: int) -> bool:
-        """Whether the session is to carry the family."""
-        is_spoken = peer.families_spoken is None or number in peer.families_spoken
-        return is_spoken and not peer.families[number].source.is_off
+                if peer.is_carrying(number):
+                    self._lives.start(family, FamilyEvent.UP, now)
+                else:
+                    self._lives.leave(family, now)
 
     def _update(self, peer: Peer, update: Update, now: float) -> None:
         counts = peer.counts
         counts["updates"] += 1
+        peer.updated = now
         for name, number in (
             ("noncanonical", update.noncanonical),
             ("malformed", update.malformed),
             ("foreign", update.foreign),
             ("treated_as_withdraw", update.is_treated_as_withdraw),
+            ("attributes_discarded", update.discarded),
         ):
             if number:
                 counts[name] += number
@@ -287,15 +287,18 @@ class Sessions:
             counts["announced"] += len(announcement.nlri)
             if family.state is not FamilyState.IGNORED:
                 family.new_routes = True
+                left_out = family.source.paths_left_out
                 self.table.announce(family.source, announcement, update.attributes)
-                self._watch_limit(peer, family, now)
+                if family.source.paths_left_out > left_out:
+                    counts["paths_left_out"] += family.source.paths_left_out - left_out
+                self._lives.watch_limit(peer, family, now)
 
     def _hear(self, peer: Peer, number: int, now: float) -> Family:
         """A family says something of its routes, so its session is up."""
         family = peer.families[number]
         family.heard = now
         if family.state in (FamilyState.DOWN, FamilyState.STALE):
-            self._start(family, FamilyEvent.HEARD, now)
+            self._lives.start(family, FamilyEvent.HEARD, now)
             if peer.state != "up":
                 peer.state, peer.since = "up", now
         return family
@@ -306,7 +309,7 @@ class Sessions:
         has_refresh = peer.capabilities is not None and ENHANCED_REFRESH in peer.capabilities
         if family.is_refreshing or (family.is_in_doubt and has_refresh):
             return  # the end of another telling; that of the refresh is to come
-        self._load(family, now)
+        self._lives.load(family, now)
 
     def _refresh(self, peer: Peer, event: Refresh, now: float) -> None:
         family = self._hear(peer, event.family, now)
@@ -315,47 +318,14 @@ class Sessions:
             family.is_refreshing = True
             family.new_routes = False
         elif event.phase == "end" and family.is_refreshing:
-            self._load(family, now)
+            self._lives.load(family, now)
 
-    # -- what becomes of a family ----------------------------------------------------------------
-
-    def _move(self, family: Family, event: FamilyEvent, now: float) -> None:
-        state = advance(FAMILY_STATES, family.state, event)
-        if state is not family.state:
-            family.state, family.since = state, now
-
-    def _start(self, family: Family, event: FamilyEvent, now: float) -> None:
-        """A session tells its routes from the first one on."""
-        self._move(family, event, now)
-        source = family.source
-        source.begin_generation()
-        source.is_over_limit = False
-        family.since = family.heard = now
-        family.is_in_doubt = event is FamilyEvent.HEARD  # what it said before was not heard
-        family.is_refreshing = family.new_routes = family.is_warned = False
-        if source.old and family.stale_until is None:
-            family.stale_until = now + self.times.stale_s
-
-    def _load(self, family: Family, now: float) -> None:
-        """All its routes are here; those that were not told again are no more."""
-        self._move(family, FamilyEvent.LOADED, now)
-        family.is_in_doubt = family.is_refreshing = False
-        family.stale_until = None
-        self.table.sweep(family.source)
+    # -- all at once ------------------------------------------------------------------------------
 
     def _doubt_all(self, now: float) -> None:
         for peer in self.peers.values():
             peer.counter = None
-            self._doubt(peer, now)
-
-    def _doubt(self, peer: Peer, now: float) -> None:
-        for family in peer.families.values():
-            if family.state in (FamilyState.LOADING, FamilyState.LIVE):
-                family.source.begin_generation()
-                family.is_in_doubt = True
-                family.is_refreshing = family.new_routes = False
-                family.heard = now
-            self._move(family, FamilyEvent.DOUBT, now)
+            self._lives.doubt(peer, now)
 
     def _end(self, peer: Peer, reason: str, event: FamilyEvent, now: float) -> None:
         is_known = self._was_turned_away(peer, reason) and bool(peer.reason)
@@ -366,13 +336,7 @@ class Sessions:
         if not is_known:
             peer.reason = reason
         for family in peer.families.values():
-            before = family.state
-            family.is_in_doubt = family.is_refreshing = False
-            self._move(family, event, now)
-            if family.state is FamilyState.STALE and before is not FamilyState.STALE:
-                family.stale_until = now + self.times.stale_s
-            elif family.state is FamilyState.DOWN and before is not FamilyState.DOWN:
-                self._flush(family)
+            self._lives.end(family, event, now)
 
     def _was_turned_away(self, peer: Peer, reason: str) -> bool:
         """Whether an attempt found the router closing the connection without a word.
@@ -380,48 +344,6 @@ class Sessions:
         Routers do so again and again once they have said why a session had to end.
         """
         return peer.state != "up" and reason in ("", "closing connection")
-
-    def _flush(self, family: Family) -> None:
-        family.stale_until = None
-        family.source.begin_generation()
-        self.table.sweep(family.source)
-
-    def _ignore(self, peer: Peer, family: Family, now: float) -> None:
-        peer.counts["over_limit"] += 1
-        self._note(
-            f"{peer.session.peer} {family.name}: more than {family.source.limit} prefixes: "
-            "ignored until its next session"
-        )
-        self._move(family, FamilyEvent.OVER, now)
-        self._flush(family)
-
-    def _watch_limit(self, peer: Peer, family: Family, now: float) -> None:
-        source = family.source
-        if source.is_over_limit:
-            self._ignore(peer, family, now)
-        elif source.routes > WARN_SHARE * source.limit and not family.is_warned:
-            family.is_warned = True
-            self._note(
-                f"{peer.session.peer} {family.name}: {source.routes} prefixes, "
-                f"{source.limit} are allowed"
-            )
-
-    def _tick_family(self, peer: Peer, family: Family, now: float) -> None:
-        if family.stale_until is not None and now >= family.stale_until:
-            self.version += 1
-            family.stale_until = None
-            if family.state is FamilyState.STALE:
-                self._note(f"{peer.session.peer} {family.name}: not back in time, routes withdrawn")
-                self._move(family, FamilyEvent.EXPIRED, now)
-                self._flush(family)
-            else:
-                self.table.sweep(family.source)
-        is_quiet = now - family.heard >= self.times.quiet_s
-        is_loading = family.state is FamilyState.LOADING or family.is_refreshing
-        is_due = is_loading and is_quiet and now - family.since >= self.times.load_s
-        if is_due and (family.new_routes or not family.is_in_doubt or not family.source.routes):
-            self.version += 1
-            self._load(family, now)
 
     # -- notes -----------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import pytest
 from bgp.commands import CommandError, refresh_routes
 from bgp.configuration import (
     ConfigurationError,
-    Neighbor,
+    NeighborConfiguration,
     render_configuration,
     render_environment,
 )
@@ -21,9 +21,9 @@ from bgp.configuration import (
 FEEDER = (sys.executable, "-m", "bgp.feeder")
 
 
-def neighbor(**more: object) -> Neighbor:
+def neighbor(**more: object) -> NeighborConfiguration:
     facts = {"address": "192.0.2.1", "peer_as": 1, "local_as": 2, "router_id": "192.0.2.9"}
-    return Neighbor(**{**facts, **more})  # type: ignore[arg-type] # a row of fields
+    return NeighborConfiguration(**{**facts, **more})  # type: ignore[arg-type] # a row of fields
 
 
 @pytest.mark.parametrize(

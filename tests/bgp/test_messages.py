@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgp.messages import (
+from bgp.attributes import OUR_OWN, make_attributes
+from bgp.events import (
     EndOfRib,
     FeederGap,
     FeederHello,
     FeederNeighbors,
     Ignored,
-    MalformedLineError,
     Neighbor,
     Notified,
     Refresh,
@@ -25,9 +25,8 @@ from bgp.messages import (
     Shutdown,
     StateChange,
     Update,
-    decode,
-    printable,
 )
+from bgp.messages import MalformedLineError, decode, printable
 from bgp.prefixes import format_prefix
 from tests.support.exabgp_lines import LOCAL, PEER, Exabgp
 
@@ -75,6 +74,43 @@ def test_global_next_hop_wins() -> None:
     hops = {"fe80::1": [{"nlri": "2a00::/32"}], "2a00::1": [{"nlri": "2a00::/32"}]}
     update = read(Exabgp().update({"attribute": {}, "announce": {"ipv6 unicast": hops}}))
     assert [each.next_hop for each in update.announced] == ["2a00::1"]
+
+
+@pytest.mark.parametrize(
+    ("hops", "chosen"),
+    [
+        pytest.param(["2a00::1", "::"], "2a00::1", id="unspecified_second"),
+        pytest.param(["::", "2a00::1"], "2a00::1", id="unspecified_first"),
+        pytest.param(["::", "fe80::1"], "fe80::1", id="unspecified_and_link_local"),
+        pytest.param(["no-nexthop", "2a00::1"], "2a00::1", id="none_and_global"),
+        pytest.param(["2a00::1", "2a00::2"], "2a00::1", id="two_global"),
+    ],
+)
+def test_one_of_two_next_hops(hops: list[str], chosen: str) -> None:
+    """What RFC 2545 section 3 has beside the global address, and what else was seen there."""
+    nlri = {hop: [{"nlri": "2a00::/32"}] for hop in hops}
+    update = read(Exabgp().update({"attribute": {}, "announce": {"ipv6 unicast": nlri}}))
+    assert [each.next_hop for each in update.announced] == [chosen]
+
+
+def test_next_hops_of_different_prefixes() -> None:
+    """One of NEXT_HOP and one of MP_REACH_NLRI: both count."""
+    nlri = {"fe80::1": ["11.0.0.0/8"], "192.0.2.1": ["12.0.0.0/8"]}
+    update = read(Exabgp().update({"attribute": {}, "announce": {"ipv4 unicast": nlri}}))
+    assert len(update.announced) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        pytest.param("treat-as-withdraw", (True, 0), id="withdraw"),
+        pytest.param("treat-as-withdraw due to aggregator", (True, 0), id="aggregator_of_0"),
+        pytest.param("discard", (False, 1), id="attribute_discard"),
+    ],
+)
+def test_what_becomes_of_malformed_attributes(error: str, counted: tuple[bool, int]) -> None:
+    update = read(Exabgp().update({"attribute": {"error": error}}))
+    assert (update.is_treated_as_withdraw, update.discarded) == counted
 
 
 def test_link_local_next_hop_alone_counts() -> None:
@@ -125,6 +161,40 @@ def test_path_of_a_thousand() -> None:
     assert update.attributes.origin_as == 1999
     assert len(update.attributes.values["as_path"]) < 100
     assert update.attributes.values["as_path_length"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("segments", "origin"),
+    [
+        pytest.param([], OUR_OWN, id="empty"),
+        pytest.param([("as-sequence", [1]), ("as-confed-sequence", [2])], OUR_OWN, id="confed"),
+        pytest.param([("as-sequence", [1, 2])], 2, id="sequence"),
+        pytest.param([("as-sequence", [1]), ("as-set", [2])], None, id="set"),
+    ],
+)
+def test_origin_of_a_path(segments: list[Any], origin: int | None) -> None:
+    """RFC 6811 section 2."""
+    assert make_attributes({}, segments).origin_as == origin
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(
+            [("as-sequence", [1, 2])],
+            [("as-confed-sequence", [1]), ("as-sequence", [2])],
+            id="confederation",
+        ),
+        pytest.param(
+            [("as-sequence", [*range(1, 100), 7])],
+            [("as-sequence", [*range(1, 100), 8])],
+            id="origin_that_is_not_shown",
+        ),
+    ],
+)
+def test_paths_that_differ_are_reported_differently(one: list[Any], other: list[Any]) -> None:
+    """Attributes are held once by what is reported of them, and judged by the rest too."""
+    assert make_attributes({}, one).values != make_attributes({}, other).values
 
 
 def test_confederations_do_not_lengthen_a_path() -> None:

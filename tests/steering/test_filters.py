@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgp.messages import make_attributes
+from bgp.attributes import make_attributes
 from bgp.prefixes import parse_prefix
 from ocaserve.steering.filters import REASONS, Policy, PrefixFilter, judge_attributes
 
@@ -49,20 +49,25 @@ def test_bogons_may_be_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("origin", "path", "next_hop", "reason"),
+    ("origin", "path", "next_hop", "reason", "peer_as"),
     [
-        pytest.param("igp", [1, 2], "192.0.2.1", None, id="good"),
-        pytest.param("igp", [], "192.0.2.1", None, id="empty_path"),
-        pytest.param("igp", [1, 65000], "192.0.2.1", "as-loop", id="loop"),
-        pytest.param("igp", range(1, 102), "192.0.2.1", "path-too-long", id="long"),
-        pytest.param("igp", [1], "", "no-nexthop", id="none"),
-        pytest.param("igp", [1], "0.0.0.0", "no-nexthop", id="zero"),
-        pytest.param("invalid", [1], "192.0.2.1", "malformed", id="origin"),
-        pytest.param(None, [1], "192.0.2.1", "malformed", id="no_origin"),
+        pytest.param("igp", [1, 2], "192.0.2.1", None, 1, id="good"),
+        pytest.param("igp", [], "192.0.2.1", "empty-path", 1, id="empty_path_external"),
+        pytest.param("igp", [], "192.0.2.1", None, 65000, id="empty_path_internal"),
+        pytest.param("igp", [], "192.0.2.1", None, 0, id="empty_path_of_nobody_knows_whom"),
+        pytest.param("igp", [1, 65000], "192.0.2.1", "as-loop", 1, id="loop"),
+        pytest.param("igp", [1, 0], "192.0.2.1", "malformed", 1, id="as_0"),
+        pytest.param("igp", range(1, 102), "192.0.2.1", "path-too-long", 1, id="long"),
+        pytest.param("igp", [1], "", "no-nexthop", 1, id="none"),
+        pytest.param("igp", [1], "0.0.0.0", "no-nexthop", 1, id="zero"),
+        pytest.param("invalid", [1], "192.0.2.1", "malformed", 1, id="origin"),
+        pytest.param(None, [1], "192.0.2.1", "malformed", 1, id="no_origin"),
     ],
 )
-def test_attributes(origin: str | None, path: list[int], next_hop: str, reason: str | None) -> None:
+def test_attributes(
+    origin: str | None, path: list[int], next_hop: str, reason: str | None, peer_as: int
+) -> None:
     values = {} if origin is None else {"origin": origin}
     attributes = make_attributes(values, [("as-sequence", list(path))])
-    assert judge_attributes(attributes, next_hop, 65000, 100) == reason
+    assert judge_attributes(attributes, next_hop, 65000, peer_as, 100) == reason
     assert reason is None or reason in REASONS

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bgp.messages import EndOfRib, StateChange, Update
+from bgp.events import EndOfRib, StateChange, Update
 from bgp.prefixes import parse_prefix
 from ocaserve.cli import main
+from ocaserve.routing.live import RouteService
+from ocaserve.routing.replay import replay_files
 from ocaserve.settings import settings_from_directories
 from ocaserve.steering.explain import look_up
-from ocaserve.steering.mrt import Fault, MrtReader, Read
-from ocaserve.steering.replay import replay_file
-from ocaserve.steering.service import RouteService
+from ocaserve.steering.mrt import MrtReader, Read, RecordFault
 from tests.support.exabgp_lines import Exabgp
 
 PEER, LOCAL = "192.0.2.1", "192.0.2.10"
@@ -82,15 +82,15 @@ def updates(data: bytes) -> list[Update]:
     return [
         each[1]
         for each in read(data)
-        if not isinstance(each, Fault) and isinstance(each[1], Update)
+        if not isinstance(each, RecordFault) and isinstance(each[1], Update)
     ]
 
 
 @pytest.mark.parametrize("kind", [16, 17])
 def test_update(kind: int) -> None:
     up, told = read(message(SIMPLE, kind=kind))
-    assert not isinstance(up, Fault)
-    assert not isinstance(told, Fault)
+    assert not isinstance(up, RecordFault)
+    assert not isinstance(told, RecordFault)
     assert up[1] == StateChange("up")
     assert told[0].session == (PEER, LOCAL)
     event = told[1]
@@ -120,6 +120,17 @@ def test_ipv6_with_both_next_hops() -> None:
     assert event.withdrawn == [(6, [(32, 0x2A000002, 0)])]
 
 
+@pytest.mark.parametrize(("local_as", "is_withdrawn"), [(65000, False), (65001, True)])
+def test_malformed_local_preference(local_as: int, is_withdrawn: bool) -> None:
+    """RFC 7606 section 7.5: from another AS it counts for nothing anyway."""
+    attributes = ORIGIN + attribute(2, path(65001)) + NEXT_HOP + attribute(5, b"abc")
+    bgp = message(update(attributes=attributes, announced=nlri("11.0.0.0/8")))
+    bgp = bgp.replace((65000).to_bytes(4, "big"), local_as.to_bytes(4, "big"))
+    (event,) = updates(bgp)
+    assert event.is_treated_as_withdraw is is_withdrawn
+    assert event.discarded == (0 if is_withdrawn else 1)
+
+
 def test_add_path() -> None:
     bgp = update(
         withdrawn=struct.pack("!I", 7) + nlri("11.0.0.0/8"),
@@ -140,7 +151,7 @@ def test_add_path() -> None:
 )
 def test_end_of_rib(bgp: bytes, family: int) -> None:
     last = read(message(bgp))[-1]
-    assert not isinstance(last, Fault)
+    assert not isinstance(last, RecordFault)
     assert last[1] == EndOfRib(family)
 
 
@@ -176,7 +187,7 @@ def test_table_dump(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
     """It is whole when it ends, in the same table as live routes."""
     file = tmp_path / "rib"
     file.write_bytes(compress(dump()))
-    played = replay_file(str(file))
+    played = replay_files([str(file)])
     assert played.fault_count == 0
     assert played.peers()["totals"]["accepted"] == 3
     assert all(
@@ -200,23 +211,24 @@ def test_table_dump(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
         pytest.param(message(update(attributes=b"\x40\x01\x09\x00")), "9 bytes", id="attribute"),
         pytest.param(
             record(13, 2, bytes(4) + nlri("11.0.0.0/8") + b"\0\1\0\7" + bytes(6)),
-            "out of range",
+            "no table of peers came before it",
             id="peer",
         ),
     ],
 )
 def test_malformed_record_is_named_and_passed_over(bad: bytes, why: str) -> None:
     found = read(message(SIMPLE) + bad + message(SIMPLE))
-    (fault,) = [each for each in found if isinstance(each, Fault)]
+    (fault,) = [each for each in found if isinstance(each, RecordFault)]
     assert fault.offset == len(message(SIMPLE))
     assert why in fault.why
-    assert len(updates(message(SIMPLE) + bad + message(SIMPLE))) == 2
+    told = updates(message(SIMPLE) + bad + message(SIMPLE))
+    assert len([each for each in told if each.announced]) == 2
 
 
 @pytest.mark.parametrize("cut", [5, 30])
 def test_file_that_ends_too_soon(cut: int) -> None:
     found = read(message(SIMPLE) + message(SIMPLE)[:cut])
-    assert isinstance(found[-1], Fault)
+    assert isinstance(found[-1], RecordFault)
     assert found[-1].offset == len(message(SIMPLE))
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from itertools import product
 
 import pytest
 
-from bgp.messages import Session
+from bgp.events import Session
 from ocaserve.lifecycle import ImpossibleTransitionError, advance
 from ocaserve.steering.changes import ChangeLog
 from ocaserve.steering.families import FAMILY_STATES, Family, FamilyEvent, FamilyState, Times
-from ocaserve.steering.filters import Policy
+from ocaserve.steering.filters import PeerPolicy, Policy
+from ocaserve.steering.noting import MOST_LINES, NoteLimit
+from ocaserve.steering.paths import paths_of
 from ocaserve.steering.rib import RoutingTable
 from ocaserve.steering.sessions import Sessions
 from tests.support.exabgp_lines import LOCAL, PEER, Exabgp
@@ -249,10 +252,10 @@ def test_session_in_the_middle_of_telling_is_not_asked_again(table: Table, exabg
 
 
 def test_too_many_prefixes_ignore_the_peer_until_its_next_session(exabgp: Exabgp) -> None:
-    table = Table(Policy(max_prefixes={PEER: 5}))
+    table = Table(Policy(peers={PEER: PeerPolicy(max_prefixes=5)}))
     first = [f"11.{n}.0.0/16" for n in range(5)]
     start(table, exabgp, *first)
-    assert any("5 are allowed" in note for note in table.notes)
+    assert any("5 of 5 prefixes" in note for note in table.notes)
     assert table.family().is_complete
     table.hear(exabgp.announce("11.9.0.0/16"))
     assert table.family().state is FamilyState.IGNORED
@@ -260,6 +263,115 @@ def test_too_many_prefixes_ignore_the_peer_until_its_next_session(exabgp: Exabgp
     assert not table.prefixes()
     table.hear(exabgp.state("down"), exabgp.state("up"), exabgp.announce("12.0.0.0/8"))
     assert table.prefixes() == {"12.0.0.0/8"}
+
+
+def test_attributes_that_take_too_much_ignore_the_peer(exabgp: Exabgp) -> None:
+    """A thousand communities make 13 KiB of a route; what many routes share counts once."""
+    table = Table(Policy(peers={PEER: PeerPolicy(max_attribute_bytes=100_000)}))
+    start(table, exabgp, *(f"12.{n}.0.0/16" for n in range(200)))
+    assert table.family().is_complete
+    for number in range(9):
+        table.hear(with_communities(exabgp, f"11.{number}.0.0/16", 1_000, number))
+    assert table.family().state is FamilyState.IGNORED
+    assert table.family().source.excess == "more than 100000 bytes of attributes"
+    assert any("more than 100000 bytes of attributes" in note for note in table.notes)
+    assert not table.prefixes()
+    assert table.family().source.allowance.bytes == 0
+    table.hear(exabgp.state("down"), exabgp.state("up"), exabgp.announce("12.0.0.0/8"))
+    assert table.prefixes() == {"12.0.0.0/8"}
+
+
+def with_communities(exabgp: Exabgp, prefix: str, count: int, first: int) -> bytes:
+    attributes = {
+        "origin": "igp",
+        "as-path": {"0": {"element": "as-sequence", "value": [65001]}},
+        "community": [[65001, first + number] for number in range(count)],
+    }
+    hops = {"192.0.2.1": [{"nlri": prefix}]}
+    return exabgp.update({"attribute": attributes, "announce": {"ipv4 unicast": hops}})
+
+
+def test_refresh_counts_attributes_once(exabgp: Exabgp) -> None:
+    """What is told again takes no more, whether the old generation is gone by then or not."""
+    table = Table(Policy(peers={PEER: PeerPolicy(max_attribute_bytes=100_000)}))
+    start(table, exabgp, "13.0.0.0/8")
+    lines = [with_communities(exabgp, f"11.{n}.0.0/16", 1_000, n) for n in range(5)]
+    table.hear(*lines)
+    before = table.family().source.allowance.bytes
+    table.hear(exabgp.refresh("begin"), *lines)
+    assert table.family().source.allowance.bytes == before
+    assert table.family().state is not FamilyState.IGNORED
+
+
+def test_paths_of_a_prefix_are_bounded(exabgp: Exabgp) -> None:
+    """More are left out and counted; those that are here change and go as before."""
+    table = Table(Policy(peers={PEER: PeerPolicy(max_paths=3)}))
+    start(table, exabgp, "13.0.0.0/8")
+    for number in range(1, 9):
+        table.hear(exabgp.announce("11.0.0.0/8", path_id=f"0.0.0.{number}"))
+    entry = paths_of(table.table.entry(4, 8, 11))
+    assert [path.path_id for path in entry] == [1, 2, 3]
+    assert table.sessions.peers[Session(PEER, LOCAL)].counts["paths_left_out"] == 5
+    table.hear(exabgp.announce("11.0.0.0/8", path_id="0.0.0.1", med=7))
+    table.hear(exabgp.announce("11.0.0.0/8", peer=OTHER))
+    entry = paths_of(table.table.entry(4, 8, 11))
+    assert [path.path_id for path in entry] == [2, 3, 0, 1]
+    table.hear(exabgp.withdraw("11.0.0.0/8", path_id="0.0.0.2"))
+    table.hear(exabgp.announce("11.0.0.0/8", path_id="0.0.0.9"))
+    assert len(paths_of(table.table.entry(4, 8, 11))) == 4
+    for peer in (PEER, OTHER):
+        table.hear(exabgp.state("down", "notification received (6,2)", peer=peer))
+    assert not len(table.table.held)
+    assert not table.table.attribute_sets
+
+
+def test_path_identifiers_cost_what_they_are(exabgp: Exabgp) -> None:
+    """213 KB of them, in 60 UPDATEs, took a minute and a half: each was sorted among all."""
+    table = Table()
+    start(table, exabgp, "13.0.0.0/8")
+    begun = time.process_time()
+    for number in range(60):
+        table.hear(many_paths(exabgp, range(700 * number, 700 * (number + 1))))
+    for med in range(20):
+        table.hear(many_paths(exabgp, range(500), med=med))
+    assert time.process_time() - begun < 20  # less than one where nobody else works
+
+
+def many_paths(exabgp: Exabgp, numbers: range, med: int = 0) -> bytes:
+    nlri = [
+        {"nlri": "11.0.0.0/8", "path-information": f"0.0.{number >> 8}.{number & 255}"}
+        for number in numbers
+    ]
+    attributes = {
+        "origin": "igp",
+        "med": med,
+        "as-path": {"0": {"element": "as-sequence", "value": [65001]}},
+    }
+    update = {"attribute": attributes, "announce": {"ipv4 unicast": {"192.0.2.1": nlri}}}
+    return exabgp.update(update)
+
+
+def test_refreshes_without_end_are_one_walk_at_a_time(exabgp: Exabgp) -> None:
+    """A peer may begin and end them faster than a table is walked through."""
+    table = Table()
+    start(table, exabgp, *(f"12.{n}.0.0/16" for n in range(200)))
+    for _ in range(50):
+        for line in (exabgp.refresh("begin"), exabgp.refresh("end")):
+            table.sessions.apply(line, 0.0)
+        table.sessions.apply(exabgp.announce("11.0.0.0/8"), 0.0)
+    assert len(table.table._jobs) == 1
+    table.table.settle()
+    assert table.prefixes() == {"11.0.0.0/8"}
+
+
+def test_notes_are_bounded_by_the_minute() -> None:
+    noting = NoteLimit()
+    told = [line for n in range(1_000) for line in noting.admit((f"note {n}",), n / 100)]
+    assert len(told) == MOST_LINES
+    assert noting.admit(("later",), 61.0) == [
+        f"{1_000 - MOST_LINES} more notes within a minute, which are not logged",
+        "later",
+    ]
 
 
 def test_family_that_is_not_spoken_is_not_waited_for(table: Table, exabgp: Exabgp) -> None:

@@ -199,6 +199,8 @@ def test_table_is_what_was_said_last(sequence: list[tuple[Any, ...]]) -> None:
     assert sum(totals["filtered"].values()) == totals["routes"] - totals["accepted"]
     assert totals["unconfirmed"] == len(both.model.old)
     assert consumer.computed_digest() == both.table.digest
+    assert consumer.computed_prefix_digest() == both.table.prefix_digest
+    assert both.table._sum_up() == (both.table._digest, both.table._prefix_digest)
 
 
 @given(messages)
@@ -234,8 +236,8 @@ def test_nothing_is_kept_of_what_is_gone(sequence: list[tuple[Any, ...]]) -> Non
     for peer in PEERS:
         both.take(("closed", peer))
     assert both.table.attribute_sets == 0
-    assert both.table.digest == "0" * 32
-    assert not both.table._paths
+    assert both.table.digest == both.table.prefix_digest == "0" * 32
+    assert not len(both.table.held)
 
 
 networks = st.builds(

@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import os
-import pwd
 import socket
 import struct
 import sys
@@ -19,15 +18,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from bgp.backlog import LineSplitter
+from ocaserve.routing.exabgp import feed_socket, make_feed_folder, owner_of
 from ocaserve.settings.bgp import Bgp
-from ocaserve.steering.exabgp import feed_socket, give_to, make_feed_folder
 
 _log = logging.getLogger(__name__)
 
 GONE_S = 3.0  # without a connection: a feeder that was killed is replaced within half a second
+_LISTEN_AGAIN_S = 5.0
 SLICE_S = 0.002  # of lines at a time; a request is answered in a few turns of the loop
 _PAUSE_BYTES = 4 << 20  # not yet given to the sink, with which reading stops: a second of ExaBGP's
 _SOL_LOCAL, _LOCAL_PEERCRED = 0, 1  # sys/un.h, FreeBSD
@@ -145,11 +145,11 @@ class _Link(asyncio.Protocol):
         self.waiting_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        if self._feed.take(self, _peer_user(transport.get_extra_info("socket"))):
-            self._transport = transport
+        stream = cast(asyncio.Transport, transport)  # uvloop's is one, and no subclass
+        if self._feed.take(self, _peer_user(stream.get_extra_info("socket"))):
+            self._transport = stream
         else:
-            transport.abort()
+            stream.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._transport is None:
@@ -209,12 +209,28 @@ def _peer_user(sock: socket.socket) -> int | None:
 async def open_feed(sink: Sink, folder: Path, bgp: Bgp, on_gone: Callable[[], None]) -> Feed:
     """Listen where the feeder looks: in the folder of the running appliance. Raises OSError."""
     make_feed_folder(folder, bgp)
-    users = {os.geteuid()}
-    if bgp.user and not os.geteuid():
-        users.add(pwd.getpwnam(bgp.user).pw_uid)
+    owner = owner_of(bgp.user) if not os.geteuid() else None
+    users = {os.geteuid()} if owner is None else {os.geteuid(), owner[0]}
     feed = Feed(sink, users, on_gone)
     path = feed_socket(folder)
     await feed.start(path)
-    if bgp.user and not os.geteuid():
-        give_to(path, bgp.user)
+    if owner is not None:
+        os.chown(path, *owner, follow_symlinks=False)  # in a folder that is ours alone
     return feed
+
+
+async def open_feed_at_last(
+    sink: Sink, folder: Path, bgp: Bgp, on_gone: Callable[[], None]
+) -> Feed:
+    """The same, tried again and again: without routes there is still an appliance to look after."""
+    told = ""
+    while True:
+        try:
+            feed = await open_feed(sink, folder, bgp, on_gone)
+        except OSError as error:
+            if str(error) != told:
+                _log.error("routes: cannot be heard, is tried again: %s", error)
+            told = str(error)
+            await asyncio.sleep(_LISTEN_AGAIN_S)
+        else:
+            return feed

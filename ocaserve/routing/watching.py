@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ocaserve.health import Level, Observation, Problem, Timing
+from ocaserve.health import Level, Observation, Timing, Trouble
+from ocaserve.routing.live import RouteService
+from ocaserve.routing.reporter import Reporter
 from ocaserve.steering.families import Family, FamilyState, Peer
 from ocaserve.steering.report import is_complete
-from ocaserve.steering.reporter import Reporter
-from ocaserve.steering.service import RouteService
-from ocaserve.steering.sessions import WARN_SHARE
 
 LONGEST_LOADING_S = 300.0  # two full tables take ExaBGP 90 s
 
@@ -33,16 +32,26 @@ class RouteHealth:
         service = self._service
         peers = list(service.sessions.peers.values())
         problems = list(self._find_routing(peers))
-        if service.vrps_fault:
-            problems.append(Problem(Level.WARNING, "rpki", service.vrps_fault))
+        if service.recording_fault:
+            level = Level.ERROR if service.is_recording_useless else Level.WARNING
+            problems.append(
+                Trouble(level, "recording", f"bgp.recording: {service.recording_fault}")
+            )
+        payloads = service.payloads
+        if payloads.fault:
+            problems.append(Trouble(Level.WARNING, "rpki", payloads.fault))
+        elif payloads.table is not None and not payloads.table.count:
+            left_out = payloads.table.left_out.total()
+            why = f"bgp.rpki_vrps: none of its {left_out} payloads decides"
+            problems.append(Trouble(Level.WARNING, "rpki", why))
         up = sum(peer.state == "up" for peer in peers)
         accepted = sum(f.source.accepted for peer in peers for f in peer.families.values())
         return Observation(f"{up} sessions up, {accepted} routes", tuple(problems))
 
-    def _find_routing(self, peers: list[Peer]) -> Iterator[Problem]:
+    def _find_routing(self, peers: list[Peer]) -> Iterator[Trouble]:
         """Where nothing is heard of ExaBGP, that is the problem, and not each session."""
         if self._service.is_fed is not None and not self._service.is_fed():
-            yield Problem(
+            yield Trouble(
                 Level.ERROR,
                 "feeder",
                 "ExaBGP's feeder is not connected: nothing is heard of the routers",
@@ -50,10 +59,28 @@ class RouteHealth:
             return
         yield from self._find_down(peers)
         for peer in peers:
+            yield from self._find_in_session(peer)
             for family in list(peer.families.values()):
                 yield from self._find_in_family(f"{peer.session.peer} {family.name}", family)
 
-    def _find_down(self, peers: list[Peer]) -> Iterator[Problem]:
+    def _find_in_session(self, peer: Peer) -> Iterator[Trouble]:
+        """What was negotiated otherwise than it was meant."""
+        address = peer.session.peer
+        if peer.state != "up" or address not in self._service.expected:
+            return
+        if peer.hold_time_s == 0:
+            why = f"the session with {address} has no hold time: its end is never noticed"
+            yield Trouble(Level.WARNING, f"{address} hold time", why)
+        for number, family in list(peer.families.items()):
+            is_spoken = peer.families_spoken is None or number in peer.families_spoken
+            if not is_spoken and not family.source.is_off:
+                why = (
+                    f"{address} does not speak {family.name}, which `families` lists: "
+                    f"no {family.name} client is sent here by its routes"
+                )
+                yield Trouble(Level.WARNING, f"{address} {family.name} negotiated", why)
+
+    def _find_down(self, peers: list[Peer]) -> Iterator[Trouble]:
         """A session that is down is a warning; with none up, no client can be steered here."""
         up = {peer.session.peer for peer in peers if peer.state == "up"}
         reasons = {peer.session.peer: _why_down(peer) for peer in peers}
@@ -61,20 +88,22 @@ class RouteHealth:
         for address in self._service.expected:
             if address not in up:
                 why = reasons.get(address) or "never up: is the router reachable, the key right?"
-                yield Problem(level, address, f"the session with {address} is down: {why}")
+                yield Trouble(level, address, f"the session with {address} is down: {why}")
 
-    def _find_in_family(self, subject: str, family: Family) -> Iterator[Problem]:
+    def _find_in_family(self, subject: str, family: Family) -> Iterator[Trouble]:
         source = family.source
         if family.state is FamilyState.IGNORED:
-            why = f"{subject}: more than {source.limit} prefixes, all are ignored"
-            yield Problem(Level.ERROR, subject, why)
-        elif source.routes > WARN_SHARE * source.limit:
-            why = f"{subject}: {source.routes} of {source.limit} prefixes"
-            yield Problem(Level.WARNING, subject, why)
-        loading_s = time.time() - family.since
+            why = f"{subject}: {source.excess}, all are ignored"
+            yield Trouble(Level.ERROR, subject, why)
+        elif nearly := family.nearly:
+            yield Trouble(Level.WARNING, subject, f"{subject}: {nearly}")
+        if source.paths_left_out:
+            why = f"{subject}: {source.paths_left_out} paths left out, beyond `max_paths`"
+            yield Trouble(Level.WARNING, f"{subject} paths", why)
+        loading_s = self._service.now() - family.since
         if family.state is FamilyState.LOADING and loading_s > LONGEST_LOADING_S:
             why = f"{subject}: has not told all of its routes in {loading_s:.0f} s"
-            yield Problem(Level.WARNING, f"{subject} loading", why)
+            yield Trouble(Level.WARNING, f"{subject} loading", why)
 
 
 def _why_down(peer: Peer) -> str:
@@ -96,6 +125,7 @@ class RouteMetrics(Collector):
         """Called in the event loop."""
         yield from self._collect_families()
         yield from self._collect_peers()
+        yield from self._collect_vrps()
         yield from self._collect_reports()
 
     def _collect_families(self) -> Iterator[Metric]:
@@ -112,21 +142,41 @@ class RouteMetrics(Collector):
             "Routes that were not announced again since the session or a refresh began",
             labels=["peer", "family"],
         )
+        spoken = GaugeMetricFamily(
+            "ocaserve_bgp_family_negotiated",
+            "1 when the router speaks the family, of those that are configured",
+            labels=["peer", "family"],
+        )
         for peer in self._service.sessions.peers.values():
-            for family in peer.families.values():
+            for number, family in peer.families.items():
                 labels = [peer.session.peer, family.name]
+                if peer.families_spoken is not None and not family.source.is_off:
+                    spoken.add_metric(labels, number in peer.families_spoken)
                 routes.add_metric([*labels, "accepted"], family.source.accepted)
                 for reason, number in family.source.filtered.items():
                     routes.add_metric([*labels, reason], number)
                 complete.add_metric(labels, family.is_complete)
                 old.add_metric(labels, family.source.old)
-        yield from (routes, complete, old)
+        yield from (routes, complete, old, spoken)
 
     def _collect_peers(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("ocaserve_bgp_up", "1 when the session is up", labels=["peer"])
         ups = CounterMetricFamily("ocaserve_bgp_sessions", "Sessions that came up", labels=["peer"])
         events = CounterMetricFamily(
             "ocaserve_bgp_events", "What the peer sent, by kind", labels=["peer", "kind"]
+        )
+        updated = GaugeMetricFamily(
+            "ocaserve_bgp_last_update_timestamp_seconds",
+            "When the last UPDATE came",
+            labels=["peer"],
+        )
+        hold = GaugeMetricFamily(
+            "ocaserve_bgp_hold_time_seconds", "As negotiated; 0: none", labels=["peer"]
+        )
+        held = GaugeMetricFamily(
+            "ocaserve_bgp_attribute_bytes",
+            "What the attributes of the peer's routes take in memory",
+            labels=["peer"],
         )
         states = {peer.session.peer: peer for peer in self._service.sessions.peers.values()}
         for address in {*self._service.expected, *states}:
@@ -136,7 +186,29 @@ class RouteMetrics(Collector):
                 ups.add_metric([address], peer.ups)
                 for kind, number in peer.counts.items():
                     events.add_metric([address, kind], number)
-        yield from (up, ups, events)
+                if peer.updated is not None:
+                    updated.add_metric([address], peer.updated)
+                if peer.hold_time_s is not None:
+                    hold.add_metric([address], peer.hold_time_s)
+                held.add_metric([address], peer.allowance.bytes)
+        yield from (up, ups, events, updated, hold, held)
+
+    def _collect_vrps(self) -> Iterator[Metric]:
+        vrps = self._service.payloads.table
+        if vrps is None:
+            return
+        yield GaugeMetricFamily("ocaserve_rpki_vrps", "Payloads that decide", vrps.count)
+        left_out = GaugeMetricFamily(
+            "ocaserve_rpki_vrps_left_out", "Payloads that decide nothing", labels=["reason"]
+        )
+        for reason, number in vrps.left_out.items():
+            left_out.add_metric([reason], number)
+        yield left_out
+        yield GaugeMetricFamily(
+            "ocaserve_rpki_vrps_age_seconds",
+            "Since the file in use was written",
+            time.time() - self._service.payloads.written,
+        )
 
     def _collect_reports(self) -> Iterator[Metric]:
         service, reporter = self._service, self._reporter

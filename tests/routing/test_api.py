@@ -8,139 +8,33 @@ import gzip
 import io
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import click.testing
+import msgspec
 import pytest
-from aiohttp import ClientSession, web
-from aiohttp.test_utils import TestServer
+from aiohttp import ClientSession
 
 from ocaserve.cli import main
-from ocaserve.control.app import build_app
-from ocaserve.control.auth import Guard
-from ocaserve.control.handlers.routes import SERVICE
-from ocaserve.control.link import Link
-from ocaserve.control.state import Appliance, ControlState
-from ocaserve.control.wellness import wellness_of
-from ocaserve.lifecycle import Phase
-from ocaserve.metrics import CounterMap
-from ocaserve.settings import Settings, Tokens, settings_from_directories
-from ocaserve.settings.report import Report
-from ocaserve.steering.report_schema import REPORT_SCHEMA, schema_text
-from ocaserve.steering.reporter import Reporter
-from ocaserve.steering.service import RouteService
+from ocaserve.steering.objects import Holdings
+from ocaserve.steering.report_shapes import Report, report_schema, schema_text
 from tests.support.consumer import Consumer
-from tests.support.exabgp_lines import PEER, Exabgp
+from tests.support.control_app import ControlApp
+from tests.support.exabgp_lines import PEER
+from tests.support.waiting import until
 
 PATIENCE_S = 20.0
 
 
-def load(folder: Path) -> Settings:
-    (folder / "film.mp4").write_bytes(b"x")
-    return settings_from_directories([str(folder)])
+def check(document: Any) -> None:
+    """It is of the published shape, and nothing in it is left out there."""
+    assert msgspec.to_builtins(msgspec.convert(document, Report)) == document
 
 
-class Appliance_:  # noqa: N801 - beside the record of that name
-    """The control process's application, without the processes around it."""
-
-    def __init__(self, folder: Path) -> None:
-        ours, self._theirs = socket.socketpair()
-        self.state = ControlState(
-            load(folder), CounterMap(["requests"], [], 1), Link(ours), folder, Guard(Tokens(), "")
-        )
-        self.state.appliance = Appliance(phase=Phase.SERVING)
-        self.server = TestServer(build_app(self.state))
-        self.exabgp = Exabgp()
-        self._ours = ours
-
-    @property
-    def service(self) -> RouteService:
-        return self.server.app[SERVICE]
-
-    def has_settled(self) -> bool:
-        """Whether all has been looked at once, so that a report changes by routes alone."""
-        wellness = wellness_of(self.server.app)
-        return bool(wellness.health.findings) and wellness.stores()[0].total is not None
-
-    def hear(self, *lines: bytes) -> None:
-        for line in lines:
-            self.service.apply(line)
-
-    async def get(self, path: str, status: int = 200, **headers: str) -> Any:
-        async with (
-            ClientSession() as client,
-            client.get(self.server.make_url(path), headers=headers) as response,
-        ):
-            assert response.status == status, await response.text()
-            return await response.json(content_type=None)
-
-    async def close(self) -> None:
-        await self.server.close()
-        self._ours.close()
-        self._theirs.close()
-
-
-@pytest.fixture
-async def appliance(tmp_path: Path) -> AsyncIterator[Appliance_]:
-    made = Appliance_(tmp_path)
-    await made.server.start_server()
-    made.hear(
-        made.exabgp.state("up"),
-        made.exabgp.announce("11.0.0.0/8", path=[65001, 64500], med=5),
-        made.exabgp.announce("11.0.0.0/8", peer="192.0.2.2", path=[65001]),
-        made.exabgp.announce("2a00::/32", "::/0"),
-        made.exabgp.end_of_rib(4),
-        made.exabgp.end_of_rib(6),
-    )
-    await until(made.has_settled)
-    yield made
-    await made.close()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Look again and again, for nobody says when."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():  # noqa: ASYNC110 - likewise
-            await asyncio.sleep(0.01)
-
-
-def check(document: Any, schema: dict[str, Any], where: str = "$") -> None:
-    """As much of JSON Schema as the report's schema uses."""
-    if "anyOf" in schema:
-        assert any(_fits(document, each) for each in schema["anyOf"]), where
-        return
-    if "enum" in schema:
-        assert document in schema["enum"], where
-    if "const" in schema:
-        assert document == schema["const"], where
-    types = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
-    types |= {"integer": int, "number": (int, float)}  # type: ignore[dict-item]
-    if "type" in schema:
-        assert isinstance(document, types[schema["type"]]), where
-    if isinstance(document, dict):
-        assert set(schema.get("required", ())) <= set(document), where
-        properties, more = schema.get("properties", {}), schema.get("additionalProperties", {})
-        for name, value in document.items():
-            assert name in properties or more is not False, f"{where}.{name}"
-            check(value, properties.get(name, more or {}), f"{where}.{name}")
-    if isinstance(document, list):
-        for place, value in enumerate(document):
-            check(value, schema.get("items", {}), f"{where}[{place}]")
-
-
-def _fits(document: Any, schema: dict[str, Any]) -> bool:
-    try:
-        check(document, schema)
-    except AssertionError:
-        return False
-    return True
-
-
-async def test_report(appliance: Appliance_) -> None:
+async def test_report(appliance: ControlApp) -> None:
     document = await appliance.get("/v1/report")
-    check(document, REPORT_SCHEMA)
+    check(document)
     consumer = Consumer()
     consumer.take(document)
     assert set(consumer.routes) == {"11.0.0.0/8", "2a00::/32"}
@@ -155,7 +49,7 @@ async def test_report(appliance: Appliance_) -> None:
     assert document["content"]["stores"] == 1
 
 
-async def test_report_is_not_sent_again_to_who_has_it(appliance: Appliance_) -> None:
+async def test_report_is_not_sent_again_to_who_has_it(appliance: ControlApp) -> None:
     url = appliance.server.make_url("/v1/report")
     async with ClientSession(auto_decompress=False) as client:
         async with client.get(url, headers={"Accept-Encoding": "gzip"}) as response:
@@ -174,7 +68,7 @@ async def test_report_is_not_sent_again_to_who_has_it(appliance: Appliance_) -> 
             assert response.headers["ETag"] != tag
 
 
-async def test_changes(appliance: Appliance_) -> None:
+async def test_changes(appliance: ControlApp) -> None:
     consumer = Consumer()
     consumer.take(await appliance.get("/v1/report"))
     appliance.hear(
@@ -185,7 +79,7 @@ async def test_changes(appliance: Appliance_) -> None:
     )
     query = f"?session={consumer.session}&after={consumer.serial}"
     changes = await appliance.get(f"/v1/report/changes{query}")
-    check(changes, REPORT_SCHEMA)
+    check(changes)
     assert set(changes["routes"]) == {"12.0.0.0/8", "2a00::/32", "13.0.0.0/8"}
     assert changes["routes"]["2a00::/32"] == []
     consumer.take(changes)
@@ -196,7 +90,26 @@ async def test_changes(appliance: Appliance_) -> None:
     assert consumer.computed_digest() == fresh.digest
 
 
-async def test_waiting_for_changes_ends_with_the_first(appliance: Appliance_) -> None:
+async def test_objects(appliance: ControlApp) -> None:
+    """Which of the manifest's are here: whole in a report, what came and went in changes."""
+    assert "objects" not in await appliance.get("/v1/report")
+    held = Holdings(manifest="v1", count=9, here=bytes([0b101, 0]))
+    appliance.service.find_holdings = lambda: held
+    consumer = Consumer()
+    document = await appliance.get("/v1/report")
+    check(document)
+    consumer.take(document)
+    assert document["objects"] == {"manifest": "v1", "count": 9, "here": "BQA="}
+    held = Holdings(manifest="v1", count=9, here=bytes([0b100, 1]))
+    query = f"?session={consumer.session}&after={consumer.serial}"
+    changes = await appliance.get(f"/v1/report/changes{query}")
+    check(changes)
+    assert changes["objects"] == {"manifest": "v1", "count": 9, "came": [8], "went": [0]}
+    consumer.take(changes)
+    assert bytes(consumer.here) == held.here
+
+
+async def test_waiting_for_changes_ends_with_the_first(appliance: ControlApp) -> None:
     await asyncio.sleep(0)
     report = await appliance.get("/v1/report")
     query = f"?session={report['session']}&after={report['serial']}&wait=60"
@@ -213,7 +126,7 @@ async def test_waiting_for_changes_ends_with_the_first(appliance: Appliance_) ->
     ids=["session", "future"],
 )
 async def test_changes_that_cannot_be_told(
-    appliance: Appliance_, session: str, after: int, why: str
+    appliance: ControlApp, session: str, after: int, why: str
 ) -> None:
     session = session or appliance.service.log.session
     problem = await appliance.get(f"/v1/report/changes?session={session}&after={after}", 410)
@@ -221,7 +134,7 @@ async def test_changes_that_cannot_be_told(
     assert "/v1/report" in problem["detail"]
 
 
-async def test_events(appliance: Appliance_) -> None:
+async def test_events(appliance: ControlApp) -> None:
     """A consumer that follows the events has the table."""
     consumer = Consumer()
     consumer.take(await appliance.get("/v1/report"))
@@ -251,7 +164,7 @@ async def _next_event(stream: Any) -> dict[str, str]:
     return event
 
 
-async def test_lookup(appliance: Appliance_) -> None:
+async def test_lookup(appliance: ControlApp) -> None:
     found = await appliance.get("/v1/routes/lookup?at=11.2.3.4")
     assert found["match"]["prefix"] == "11.0.0.0/8"
     assert [route["peer"] for route in found["match"]["routes"]] == ["192.0.2.2", PEER]
@@ -262,29 +175,7 @@ async def test_lookup(appliance: Appliance_) -> None:
     assert "nonsense" in problem["detail"]
 
 
-@pytest.mark.parametrize(
-    ("query", "is_steered", "because"),
-    [
-        pytest.param("ip=11.0.0.1", True, "its path is longer (2 against 1)", id="rival"),
-        pytest.param("ip=2a01::1", False, "::/0 from 192.0.2.1 is not used", id="filtered"),
-        pytest.param("ip=11.0.0.1&object=film.mp4", True, "has the object", id="content"),
-        pytest.param("ip=11.0.0.1&object=../etc", False, "does not have", id="no_content"),
-    ],
-)
-async def test_explain(appliance: Appliance_, query: str, is_steered: bool, because: str) -> None:
-    found = await appliance.get(f"/v1/explain?{query}")
-    assert found["steered_here"] is is_steered
-    assert any(because in reason for reason in found["because"]), found["because"]
-
-
-async def test_explain_while_not_serving(appliance: Appliance_) -> None:
-    appliance.state.appliance = Appliance(phase=Phase.STARTING)
-    found = await appliance.get("/v1/explain?ip=11.0.0.1")
-    assert not found["steered_here"]
-    assert "the appliance is starting" in found["because"]
-
-
-async def test_exports(appliance: Appliance_) -> None:
+async def test_exports(appliance: ControlApp) -> None:
     url = appliance.server.make_url("/v1/routes.csv")
     async with ClientSession() as client, client.get(url) as response:
         rows = list(csv.DictReader(io.StringIO(await response.text())))
@@ -297,13 +188,13 @@ async def test_exports(appliance: Appliance_) -> None:
     assert zone["caches"] == [appliance.state.settings.appliance.id]
 
 
-async def test_schema_is_published(appliance: Appliance_) -> None:
-    assert await appliance.get("/v1/schema/report") == REPORT_SCHEMA
+async def test_schema_is_published(appliance: ControlApp) -> None:
+    assert await appliance.get("/v1/schema/report") == report_schema()
     docs = Path(__file__).parent.parent.parent / "docs/report-schema.json"
     assert docs.read_text() == schema_text(), "make docs"
 
 
-async def test_routes_and_metrics(appliance: Appliance_) -> None:
+async def test_routes_and_metrics(appliance: ControlApp) -> None:
     assert len((await appliance.get("/v1/routes"))["routes"]) == 2
     (filtered,) = (await appliance.get("/v1/routes?filtered=true"))["routes"]
     assert filtered["prefix"] == "::/0"
@@ -315,7 +206,7 @@ async def test_routes_and_metrics(appliance: Appliance_) -> None:
     assert "2 sessions up" in component.observe(0.0).summary
 
 
-async def test_recent(appliance: Appliance_) -> None:
+async def test_recent(appliance: ControlApp) -> None:
     """Each prefix once, as it is now, with the time at which it became so."""
     appliance.hear(appliance.exabgp.announce("12.0.0.0/8", "13.0.0.0/8"))
     appliance.service.commit()
@@ -330,7 +221,7 @@ async def test_recent(appliance: Appliance_) -> None:
     await appliance.get("/v1/routes/recent?limit=0", 400)
 
 
-async def test_commands(appliance: Appliance_) -> None:
+async def test_commands(appliance: ControlApp) -> None:
     """They print what the API says; the exit status is the answer."""
     where = ["--control", f"127.0.0.1:{appliance.server.port}"]
     runner = click.testing.CliRunner()
@@ -372,67 +263,46 @@ def test_command_without_an_appliance() -> None:
 # -- push ----------------------------------------------------------------------------------------
 
 
-class Receiver:
-    """A control plane that answers as it is told to: one status each, then 204."""
+async def test_report_beside_that_of_another_appliance(
+    appliance: ControlApp, tmp_path: Path
+) -> None:
+    """The same prefixes by other routers are the same; what differs is told by either."""
+    (tmp_path / "other").mkdir()
+    other = ControlApp(tmp_path / "other")
+    await other.server.start_server()
+    told = [
+        other.exabgp.announce("11.0.0.0/8", peer="198.51.100.1", path=[65001]),
+        other.exabgp.announce("2a00::/32", peer="198.51.100.1"),
+    ]
+    other.hear(*told)
+    control = ["--control", f"127.0.0.1:{appliance.server.port}"]
+    words = ["report", "--diff", f"http://127.0.0.1:{other.server.port}/", *control]
 
-    def __init__(self) -> None:
-        self.statuses: list[int] = []
-        self.consumer = Consumer()
-        self.kinds: list[str] = []
-        self.tokens: set[str | None] = set()
-        app = web.Application(client_max_size=1 << 20)
-        app.router.add_post("/reports", self._take)
-        self.server = TestServer(app)
+    async def compare(*more: str) -> click.testing.Result:
+        return await asyncio.to_thread(click.testing.CliRunner().invoke, main, [*words, *more])
 
-    async def _take(self, request: web.Request) -> web.Response:
-        document = await request.json()
-        self.tokens.add(request.headers.get("Authorization"))
-        self.kinds.append(document["kind"])
-        status = self.statuses.pop(0) if self.statuses else 204
-        if status == 204:
-            self.consumer.take(document)
-        return web.Response(status=status)
-
-    async def until(self, prefix: str, held: bool = True) -> None:
-        await until(lambda: (prefix in self.consumer.routes) is held)
-
-
-async def test_push(appliance: Appliance_, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole, then changes; what is not taken comes again; who lost it gets the whole."""
-    monkeypatch.setattr("ocaserve.steering.reporter.FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("ocaserve.steering.reporter.MIN_GAP_S", 0.01)
-    token = tmp_path / "token"
-    token.write_text("secret\n")
-    receiver = Receiver()
-    await receiver.server.start_server()
-    receiver.statuses = [500, 503]
-    url = str(receiver.server.make_url("/reports"))
-    reporter = Reporter(appliance.service, Report(push_url=url, token_file=str(token)))
-    running = asyncio.create_task(reporter.run())
     try:
-        await receiver.until("11.0.0.0/8")
-        assert receiver.kinds[:3] == ["report", "report", "report"]
+        assert appliance.service.table.digest != other.service.table.digest
+        done = await compare()
+        assert (done.exit_code, done.output[:20]) == (0, "the same prefixes as"), done.output
+        other.hear(other.exabgp.announce("13.0.0.0/8", peer="198.51.100.1"))
         appliance.hear(appliance.exabgp.announce("12.0.0.0/8"))
-        await receiver.until("12.0.0.0/8")
-        assert receiver.kinds[-1] == "changes"
-        receiver.statuses = [410]
-        appliance.hear(appliance.exabgp.withdraw("12.0.0.0/8"))
-        await receiver.until("12.0.0.0/8", held=False)
-        assert "report" in receiver.kinds[3:]
-        assert receiver.tokens == {"Bearer secret"}
-        assert receiver.consumer.computed_digest() == receiver.consumer.digest
-        assert appliance.service.last_contact is not None
+        done = await compare()
+        assert done.exit_code == 1
+        assert "1 only here:\n  12.0.0.0/8\n" in done.output
+        found = json.loads((await compare("--json")).output)
+        assert found == {
+            "equal": False, "only_here": ["12.0.0.0/8"], "only_there": ["13.0.0.0/8"],
+        }  # fmt: skip
     finally:
-        running.cancel()
-        await asyncio.wait([running])
-        await receiver.server.close()
+        await other.close()
 
 
 async def test_long_work_is_done_between_other_work(
-    appliance: Appliance_, monkeypatch: pytest.MonkeyPatch
+    appliance: ControlApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A table that goes is swept in slices, and what waits for the loop has its turn."""
-    monkeypatch.setattr("ocaserve.steering.service._SLICE_S", 0.0)
+    monkeypatch.setattr("ocaserve.routing.live._SLICE_S", 0.0)
     many = [f"20.{a}.{b}.0/24" for a in range(40) for b in range(256)]
     for start in range(0, len(many), 256):
         appliance.hear(appliance.exabgp.announce(*many[start : start + 256]))

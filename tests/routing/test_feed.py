@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ocaserve.steering.feed import Feed
+from ocaserve.routing.feed import Feed
 
 _WAIT_S = 15.0
 
@@ -156,7 +156,7 @@ async def test_socket_left_behind(path: Path) -> None:
 
 async def test_gone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A feeder that is replaced is no end; one that is not means that ExaBGP is gone."""
-    monkeypatch.setattr("ocaserve.steering.feed.GONE_S", 0.2)
+    monkeypatch.setattr("ocaserve.routing.feed.GONE_S", 0.2)
     gone = asyncio.Event()
     feed = Feed(Lines(), {os.geteuid()}, gone.set)
     await feed.start(path)

@@ -9,30 +9,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from bgp.address_families import BY_NAME, IPV4, IPV6
 from bgp.prefixes import parse_prefix
+from ocaserve.routing.payloads import PayloadFile
+from ocaserve.routing.recordings import (
+    LineFault,
+    RecordingError,
+    RecordingReader,
+    read_recording,
+)
+from ocaserve.routing.replay import RecordedTime
 from ocaserve.settings import Settings
 from ocaserve.settings.bgp import Bgp
 from ocaserve.steering.changes import ChangeLog
 from ocaserve.steering.families import Times
-from ocaserve.steering.filters import Policy
-from ocaserve.steering.mrt import Fault
-from ocaserve.steering.replay import ReplayError, read_events, read_recording
+from ocaserve.steering.filters import PeerPolicy, Policy
+from ocaserve.steering.mrt import RecordFault
+from ocaserve.steering.noting import NoteLimit
+from ocaserve.steering.objects import Holdings, HoldingsLog
 from ocaserve.steering.report import (
     Heading,
     is_complete,
     peers_section,
+    render_brief,
     render_changes,
     render_report,
     totals_section,
 )
 from ocaserve.steering.rib import RoutingTable
-from ocaserve.steering.rpki import VrpError, VrpTable, parse_vrps
 from ocaserve.steering.sessions import Sessions, Step
 
 _log = logging.getLogger(__name__)
@@ -41,25 +50,31 @@ COMMIT_S = 0.02  # changes within this time are one serial
 _TICK_S = 1.0
 _SLICE_S = 0.002  # of long work, then others have their turn
 _RECORDS_A_SLICE = 64
-_FAMILY_NUMBERS = {"ipv4": 4, "ipv6": 6}
 
 
 def policy_of(bgp: Bgp) -> Policy:
     """The filters that the settings ask for."""
     return Policy(
         lengths={
-            4: (bgp.shortest_ipv4, bgp.longest_ipv4),
-            6: (bgp.shortest_ipv6, bgp.longest_ipv6),
+            IPV4: (bgp.shortest_ipv4, bgp.longest_ipv4),
+            IPV6: (bgp.shortest_ipv6, bgp.longest_ipv6),
         },
         refuses_bogons=bgp.refuse_bogons,
         allowed_bogons=tuple(parse_prefix(each) for each in bgp.allow_bogons),
         longest_path=bgp.longest_path,
         excludes_rpki_invalid=bgp.rpki_invalid == "exclude",
-        families={
-            each.address: frozenset(_FAMILY_NUMBERS[name] for name in each.families)
+        communities=bgp.communities,
+        peers={
+            each.address: PeerPolicy(
+                families=frozenset(BY_NAME[name].number for name in each.families),
+                max_prefixes=each.max_prefixes,
+                max_paths=each.max_paths,
+                max_attribute_bytes=each.max_attribute_bytes,
+                hold_time_s=each.hold_time_s,
+                takes_add_path=each.add_path,
+            )
             for each in bgp.neighbor
         },
-        max_prefixes={each.address: each.max_prefixes for each in bgp.neighbor},
     )
 
 
@@ -67,7 +82,8 @@ class RouteService:
     """The table, its sessions and its changes.
 
     sections: what else a report tells, by name; each is asked once a second and must be quick.
-    ask_refresh: called where lines are missing. is_fed: whether ExaBGP's feeder is connected.
+    find_holdings: which objects of the manifest are here, likewise. ask_refresh: called where lines
+    are missing. is_fed: whether ExaBGP's feeder is connected.
     """
 
     def __init__(self, settings: Settings, ask_refresh: Callable[[], None] | None = None) -> None:
@@ -76,25 +92,48 @@ class RouteService:
         self.table = RoutingTable(policy_of(settings.bgp), self.log.mark)
         self.sessions = Sessions(self.table, Times(stale_s=settings.bgp.stale_s))
         self.sections: dict[str, Callable[[], Any]] = {}
+        self.find_holdings: Callable[[], Holdings | None] = lambda: None
+        self._holdings = HoldingsLog()
         self.ask_refresh = ask_refresh
         self.is_fed: Callable[[], bool] | None = None
-        self.vrps: VrpTable | None = None
-        self.vrps_fault = ""
+        self.payloads = PayloadFile(settings.bgp.rpki_vrps, self.table.set_validator)
+        self.recording_fault = ""
+        self.is_recording_useless = False  # nothing in it was understood
+        self._behind = 0.0
         self.last_contact: float | None = None  # of the control plane, on the monotonic clock
         self.values: dict[str, Any] = {
             "peers": peers_section(self.sessions, self.expected),
             "totals": totals_section(self.sessions),
         }
+        self._noting = NoteLimit()
         self._seen_version = 0
         self._as_of = time.time()
         self._news: asyncio.Future[None] | None = None
         self._is_committing = self._is_working = False
-        self._vrps_stamp: tuple[int, int] | None = None
+
+    def now(self) -> float:
+        """Seconds since 1970; in a recording's time, which goes on after its end."""
+        return time.time() + self._behind
 
     @property
     def expected(self) -> list[str]:
         """The addresses of the configured peers."""
         return [each.address for each in self.settings.bgp.neighbor]
+
+    @property
+    def session(self) -> str:
+        """Within which serials mean something."""
+        return self.log.session
+
+    def check(self, session: str, after: int) -> None:
+        """Raise GoneError where `changes` would."""
+        self.log.check(session, after)
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether some router has told all of its routes of some family, and they still count."""
+        peers = self.sessions.peers.values()
+        return any(family.is_complete for peer in peers for family in peer.families.values())
 
     # -- what comes in ---------------------------------------------------------------------------
 
@@ -105,19 +144,28 @@ class RouteService:
     async def play(self, path: str) -> None:
         """All that a recording tells, as if routers told it now."""
         _log.warning("routes: told by the recording %s, not by routers", path)
+        clock, faults, place = RecordedTime(self.sessions), 0, 0
+        reader = RecordingReader(self.settings.bgp.local_as)
         try:
-            data = await asyncio.to_thread(read_recording, path)
-            for place, told in enumerate(read_events(data, self.settings.bgp.local_as)):
-                if isinstance(told, Fault):
-                    _log.warning("routes: %s: record at byte %d: %s", path, told.offset, told.why)
-                elif isinstance(told, bytes):
-                    self.apply(told)
-                else:
-                    self._follow(self.sessions.apply_event(*told, time.time()))
-                if place % _RECORDS_A_SLICE == 0:
-                    await asyncio.sleep(0)
-        except ReplayError as error:
-            _log.error("routes: bgp.recording: %s", error)
+            content, fault = await asyncio.to_thread(read_recording, path)
+        except RecordingError as error:
+            content, fault = b"", str(error)
+        for place, told in enumerate(reader.read(content), 1):
+            if isinstance(told, RecordFault | LineFault):
+                faults += 1
+                self._follow(Step((f"{path}: {told}",)))
+            else:
+                self._follow(clock.apply(*told))
+                self._behind = clock.now - time.time()
+            if place % _RECORDS_A_SLICE == 0:
+                await asyncio.sleep(0)
+        if faults and not fault:
+            fault = f"{path}: {faults} of {reader.records} records or lines are malformed"
+        if fault or not place:
+            self.sessions.distrust_silence()
+            self.recording_fault = fault or f"{path}: nothing in it is understood"
+            self.is_recording_useless = faults == place
+            _log.error("routes: bgp.recording: %s", self.recording_fault)
 
     def lose(self) -> None:
         """ExaBGP is gone: what it told is stale until it is back, or too old."""
@@ -126,14 +174,14 @@ class RouteService:
     async def run(self) -> None:
         """What time brings, for as long as the appliance runs."""
         while True:
-            await self._read_vrps()
-            self._follow(self.sessions.tick(time.time()))
+            await self.payloads.look()
+            self._follow(self.sessions.tick(self.now()))
             self._ask_sections()
             self._schedule()
             await asyncio.sleep(_TICK_S)
 
     def _follow(self, step: Step) -> None:
-        for note in step.notes:
+        for note in self._noting.admit(step.notes, time.monotonic()):
             _log.info("routes: %s", note)
         if step.wants_refresh and self.ask_refresh is not None:
             self.ask_refresh()
@@ -179,6 +227,15 @@ class RouteService:
                 self._news = None
         return self.log.serial
 
+    async def wait_until_complete(self) -> None:
+        """Until all routers have told all, or what is kept of lost sessions is too old as well."""
+        deadline = time.monotonic() + self.settings.bgp.stale_s
+        while self.expected and not is_complete(self.sessions, self.expected):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            await self.wait_for_news(min(left, _TICK_S))
+
     async def wait_for_news(self, timeout_s: float) -> None:
         """Until there is a new serial, or for so long."""
         if self._news is None:
@@ -188,6 +245,9 @@ class RouteService:
     def _ask_sections(self) -> None:
         for name, ask in self.sections.items():
             self._keep(name, ask())
+        found = self.find_holdings()
+        if found is not None and self._holdings.take(found, self.log.serial + 1):
+            self.log.mark_section("objects")
         if self.log.is_dirty:
             self._schedule()
 
@@ -198,23 +258,33 @@ class RouteService:
 
     # -- what goes out ---------------------------------------------------------------------------
 
-    def report(self) -> tuple[Heading, Iterator[bytes]]:
-        """A report of now. Its pieces may be made in another thread."""
-        heading = self._heading()
-        return heading, render_report(heading, dict(self.values), self.table.snapshot())
+    def report(self, *, is_brief: bool = False) -> tuple[Heading, Iterator[bytes]]:
+        """A report of now. Its pieces may be made in another thread. is_brief: with the table's
+        digest in place of the routes.
+        """
+        heading = self.heading()
+        sections = dict(self.values)
+        if self._holdings.now is not None:
+            sections["objects"] = self._holdings.whole()
+        render = render_brief if is_brief else render_report
+        return heading, render(heading, sections, self.table.snapshot())
 
     def changes(self, session: str, after: int) -> tuple[Heading, Iterator[bytes]]:
         """What is new since a serial, likewise. Raises GoneError."""
-        heading = self._heading()
+        heading = self.heading()
         changed = self.log.since(session, after)
-        sections = {name: self.values[name] for name in changed.sections}
+        sections = {
+            name: self._holdings.since(after) if name == "objects" else self.values[name]
+            for name in changed.sections
+        }
         snapshot = [
             (each.family, each.length, {each.bits: self.table.entry(*each)})
             for each in changed.prefixes
         ]
         return heading, render_changes(heading, after, sections, snapshot)
 
-    def _heading(self) -> Heading:
+    def heading(self) -> Heading:
+        """Of a report of now."""
         self._ask_sections()
         serial = self.commit()
         appliance = self.settings.appliance
@@ -227,35 +297,5 @@ class RouteService:
             self.table.digest,
             complete,
             self._as_of,
+            self.table.prefix_digest,
         )
-
-    # -- RPKI ------------------------------------------------------------------------------------
-
-    async def _read_vrps(self) -> None:
-        """Read the file of validated payloads where it is another than the last time."""
-        path = self.settings.bgp.rpki_vrps
-        if not path:
-            return
-        try:
-            status = os.stat(path)
-            stamp = (status.st_mtime_ns, status.st_size)
-            if stamp == self._vrps_stamp:
-                return
-            self._vrps_stamp = stamp
-            vrps = await asyncio.to_thread(_parse_file, path)
-        except (OSError, VrpError) as error:
-            self._tell_vrps_fault(f"bgp.rpki_vrps = {path!r}: {error}")
-            return
-        self.vrps, self.vrps_fault = vrps, ""
-        self.table.set_validator(vrps)
-        _log.info("routes: %d validated payloads, %d left out", vrps.count, vrps.faults)
-
-    def _tell_vrps_fault(self, fault: str) -> None:
-        if fault != self.vrps_fault:
-            _log.warning("routes: %s; the last good ones stay in use", fault)
-        self.vrps_fault = fault
-
-
-def _parse_file(path: str) -> VrpTable:
-    with open(path, "rb") as file:
-        return parse_vrps(file.read())

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
-from bgp.messages import Session
-from ocaserve.health.model import Level, Problem
+from bgp.events import Session
+from ocaserve.health.model import Level, Trouble
+from ocaserve.routing.live import RouteService
+from ocaserve.routing.watching import LONGEST_LOADING_S, RouteHealth, RouteMetrics
 from ocaserve.settings import settings_from_directories
 from ocaserve.settings.bgp import Bgp, NeighborSettings
-from ocaserve.steering.service import RouteService
-from ocaserve.steering.watching import LONGEST_LOADING_S, RouteHealth
 from tests.support.exabgp_lines import LOCAL, PEER, Exabgp
 
 OTHER = "192.0.2.2"
@@ -33,15 +33,15 @@ class Watched:
             self.service.sessions.apply(line, time.time())
         self.service.table.settle()
 
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[Trouble]:
         return list(self.health.observe(0.0).problems)
 
 
 @pytest.fixture
 def watched() -> Watched:
     neighbors = [
-        NeighborSettings(address=PEER, peer_as=65001, max_prefixes=10),
-        NeighborSettings(address=OTHER, peer_as=65001),
+        NeighborSettings(address=PEER, peer_as=65001, max_prefixes=10, families=["ipv4"]),
+        NeighborSettings(address=OTHER, peer_as=65001, families=["ipv4"]),
     ]
     bgp = Bgp(router_id="192.0.2.10", local_as=65000, neighbor=neighbors)
     settings = msgspec.structs.replace(settings_from_directories(["/srv"]), bgp=bgp)
@@ -52,6 +52,61 @@ def watched() -> Watched:
         made.hear(made.exabgp.opened([1, 2, 70], ["ipv4/unicast"], peer))
         made.hear(made.exabgp.state("up", peer=peer), made.exabgp.end_of_rib(4, peer))
     return made
+
+
+def test_family_that_the_router_does_not_speak(watched: Watched) -> None:
+    """All clients of it are lost, though everything else is well."""
+    third = "192.0.2.3"
+    watched.service.settings.bgp.neighbor.append(NeighborSettings(address=third, peer_as=65001))
+    watched.hear(watched.exabgp.opened([1, 2], ["ipv4/unicast"], third))
+    watched.hear(watched.exabgp.state("up", peer=third), watched.exabgp.end_of_rib(4, third))
+    (problem,) = watched.problems()
+    assert (problem.level, problem.subject) == (Level.WARNING, f"{third} ipv6 negotiated")
+    assert "does not speak ipv6, which `families` lists" in problem.reason
+    samples = samples_of(watched)
+    assert samples["ocaserve_bgp_family_negotiated", third, "ipv6"] == 0
+    assert samples["ocaserve_bgp_family_negotiated", third, "ipv4"] == 1
+    assert ("ocaserve_bgp_family_negotiated", PEER, "ipv6") not in samples
+
+
+def samples_of(watched: Watched) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in RouteMetrics(watched.service, None).collect()
+        for sample in metric.samples
+    }
+
+
+def test_session_without_a_hold_time(watched: Watched) -> None:
+    """RFC 4271 section 4.2 allows it; a router that is gone would never be missed."""
+    opened = watched.exabgp.opened([1, 2], ["ipv4/unicast"])
+    watched.hear(opened.replace(b'"hold_time": 90', b'"hold_time": 0'))
+    (problem,) = watched.problems()
+    assert problem.level is Level.WARNING
+    assert "has no hold time: its end is never noticed" in problem.reason
+
+
+def test_what_was_negotiated_is_reported(watched: Watched) -> None:
+    capabilities = {
+        "1": {"families": ["ipv4/unicast", "ipv6/unicast"]},
+        "64": {"name": "graceful restart", "time": 77},
+        "69": {"name": "addpath", "ipv4/unicast": "send", "ipv6/unicast": "receive"},
+    }
+    opened = {
+        "version": 4, "asn": 65001, "hold_time": 30, "router_id": "10.0.0.1",
+        "capabilities": capabilities,
+    }  # fmt: skip
+    watched.hear(watched.exabgp.line("open", {"direction": "receive", "open": opened}))
+    watched.hear(watched.exabgp.announce("11.0.0.0/8"))
+    watched.service.commit()
+    peer = next(p for p in watched.service.values["peers"] if p["address"] == PEER)
+    assert (peer["hold_time_s"], peer["router_id"], peer["restart_s"]) == (30, "10.0.0.1", 77)
+    assert time.time() - peer["updated"] < 60
+    four, six = peer["families"]["ipv4"], peer["families"]["ipv6"]
+    assert (four["add_path"], six["add_path"]) == (True, False)
+    assert (four["configured"], six["configured"]) == (True, False)
+    assert (four["negotiated"], six["negotiated"]) == (True, True)
+    assert samples_of(watched)["ocaserve_bgp_hold_time_seconds", PEER] == 30
 
 
 def test_all_is_well(watched: Watched) -> None:
@@ -145,8 +200,8 @@ def test_many_prefixes_and_too_many(watched: Watched) -> None:
 
 
 def test_payloads_cannot_be_read(watched: Watched) -> None:
-    watched.service.vrps_fault = "bgp.rpki_vrps = 'x': not a list"
+    watched.service.payloads.fault = "bgp.rpki_vrps = 'x': not a list"
     (problem,) = watched.problems()
     assert (problem.level, problem.subject) == (Level.WARNING, "rpki")
-    watched.service.vrps_fault = ""
+    watched.service.payloads.fault = ""
     assert watched.problems() == []

@@ -8,6 +8,7 @@ the appliance the privilege (CAP_NET_BIND_SERVICE).
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import pwd
@@ -20,12 +21,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from bgp.configuration import Neighbor, render_configuration, render_environment
+from bgp.configuration import NeighborConfiguration, render_configuration, render_environment
 from bgp.feeder import SOCKET_VARIABLE
-from ocaserve.errors import SettingsError
+from ocaserve.findings import Finding, Severity
 from ocaserve.settings import Settings
 from ocaserve.settings.bgp import Bgp, NeighborSettings, read_md5_key
 from ocaserve.supervisor.service import Given, Service, become
+from ocaserve.whole_files import replace_file
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ _NOT_PASSED_ON = ("EXABGP", "LISTEN_", "NOTIFY_", "OCASERVE_", "WATCHDOG_")
 _VALIDATION_S = 30.0
 
 
-class Plan(NamedTuple):
+class ExabgpPlan(NamedTuple):
     """What ExaBGP is made from. `user` is empty for our own account."""
 
     configuration: str
@@ -49,24 +51,24 @@ def exabgp_service() -> Service:
     return Service("exabgp", _run, plan_exabgp, is_command=True, adjust=_adjust)
 
 
-def plan_exabgp(settings: Settings) -> Plan | None:
+def plan_exabgp(settings: Settings) -> ExabgpPlan | None:
     """None without neighbors: then there is no BGP."""
     bgp = settings.bgp
     if not bgp.neighbor:
         return None
     user = bgp.user if not os.geteuid() else ""
     configuration = render_configuration(tuple(_neighbors(bgp)), _FEEDER)
-    return Plan(configuration, render_environment(user or _own_account()), user)
+    return ExabgpPlan(configuration, render_environment(user or _own_account()), user)
 
 
-def _neighbors(bgp: Bgp) -> Iterator[Neighbor]:
+def _neighbors(bgp: Bgp) -> Iterator[NeighborConfiguration]:
     for each in bgp.neighbor:
         try:
             key = _read_key(each)
         except (OSError, ValueError) as error:  # it was there when the settings were read
             _log.error("no session with %s: %s: %s", each.address, each.md5_file, error)
             continue
-        yield Neighbor(
+        yield NeighborConfiguration(
             address=each.address,
             peer_as=each.peer_as,
             local_as=bgp.local_as,
@@ -105,20 +107,26 @@ def _own_account() -> str:
 def make_feed_folder(folder: Path, bgp: Bgp) -> Path:
     """The folder, below that of the running appliance, where control and ExaBGP meet.
 
-    Only ExaBGP's account can look into it, and root. Raises OSError.
+    It is ours, also where ExaBGP has an account of its own: what lies in it may be that account's
+    to read, but nobody else can put anything there for us to write to. Raises OSError.
     """
     place = folder / "bgp"
     place.mkdir(mode=0o700, exist_ok=True)
     if bgp.user and not os.geteuid():
-        folder.chmod(0o711)  # others may go through it, to what is theirs
-        give_to(place, bgp.user)
+        for each in (folder, place):
+            each.chmod(0o711)  # others may go through it, to what is theirs
     return place
 
 
-def give_to(path: Path, user: str) -> None:
-    """Make it the user's own. Raises OSError."""
-    account = pwd.getpwnam(user)
-    os.chown(path, account.pw_uid, account.pw_gid)
+def owner_of(user: str) -> tuple[int, int] | None:
+    """The user's number and its group's; None for no user. Raises OSError where there is none."""
+    if not user:
+        return None
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        raise OSError(errno.ENOENT, f"bgp.user = {user!r}: there is no such user") from None
+    return account.pw_uid, account.pw_gid
 
 
 def feed_socket(folder: Path) -> Path:
@@ -126,19 +134,11 @@ def feed_socket(folder: Path) -> Path:
     return folder / "bgp" / "feed.sock"
 
 
-def _write_files(plan: Plan, folder: Path) -> None:
-    """The files are replaced in one step: ExaBGP may read them at any time."""
+def write_files(plan: ExabgpPlan, folder: Path) -> None:
+    """The files are replaced in one step: ExaBGP may read them at any time. Raises OSError."""
     texts = {_CONFIGURATION: plan.configuration, _ENVIRONMENT: plan.environment}
     for name, text in texts.items():
-        draft = folder / f"{name}.new"
-        with suppress(FileNotFoundError):
-            draft.unlink()
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        if plan.user:
-            give_to(draft, plan.user)
-        draft.rename(folder / name)
+        replace_file(folder / name, text.encode(), mode=0o400, owner=owner_of(plan.user))
 
 
 # -- the process ---------------------------------------------------------------------------------
@@ -148,14 +148,18 @@ def _run(given: Given) -> int:
     """In the forked child: become ExaBGP."""
     plan = plan_exabgp(given.settings)
     assert plan is not None, "it is started only with a plan"
-    folder = make_feed_folder(given.folder, given.settings.bgp)
-    _write_files(plan, folder)
-    if plan.user:
-        _become_user(plan.user)
-    become(
-        [sys.executable, "-P", "-m", "exabgp", "server", str(folder / _CONFIGURATION)],
-        _environment(folder, os.environ, {SOCKET_VARIABLE: str(feed_socket(given.folder))}),
-    )
+    try:
+        folder = make_feed_folder(given.folder, given.settings.bgp)
+        write_files(plan, folder)
+        if plan.user:
+            become_user(plan.user)
+        become(
+            [sys.executable, "-P", "-m", "exabgp", "server", str(folder / _CONFIGURATION)],
+            _environment(folder, os.environ, {SOCKET_VARIABLE: str(feed_socket(given.folder))}),
+        )
+    except OSError as error:
+        _log.error("exabgp cannot start: %s", error)
+        return 1
 
 
 def _environment(folder: Path, ours: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
@@ -164,21 +168,22 @@ def _environment(folder: Path, ours: Mapping[str, str], more: Mapping[str, str])
     return {**kept, "EXABGP_ENVFILE": str(folder / _ENVIRONMENT), "PYTHONUTF8": "1", **more}
 
 
-def _become_user(user: str) -> None:
+def become_user(user: str) -> None:
     """Give root up, with all groups. Raises OSError."""
-    account = pwd.getpwnam(user)
-    os.initgroups(user, account.pw_gid)
-    os.setgid(account.pw_gid)
-    os.setuid(account.pw_uid)
+    owner = owner_of(user)
+    assert owner is not None
+    os.initgroups(user, owner[1])
+    os.setgid(owner[1])
+    os.setuid(owner[0])
 
 
 def _adjust(before: object, after: object, folder: Path, pid: int) -> bool:
     """Have a running ExaBGP take up another configuration; False if it must be started anew."""
-    assert isinstance(before, Plan)
-    assert isinstance(after, Plan)
+    assert isinstance(before, ExabgpPlan)
+    assert isinstance(after, ExabgpPlan)
     if before._replace(configuration="") != after._replace(configuration=""):
         return False
-    _write_files(after, folder / "bgp")
+    write_files(after, folder / "bgp")
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGUSR1)
     return True
@@ -187,23 +192,34 @@ def _adjust(before: object, after: object, folder: Path, pid: int) -> bool:
 # -- checking ------------------------------------------------------------------------------------
 
 
-def check_with_exabgp(settings: Settings) -> None:
-    """Have ExaBGP's own validator judge what it would get. Raises SettingsError."""
+def find_exabgp_faults(settings: Settings) -> Iterator[Finding]:
+    """What ExaBGP's own validator says of what it would get. Without it there are no routes."""
     plan = plan_exabgp(settings)
     if plan is None:
         return
-    with TemporaryDirectory(prefix="ocaserve-check-") as scratch:
-        folder = Path(scratch)
-        _write_files(plan._replace(user=""), folder)
-        done = subprocess.run(  # noqa: S603 - our own command line
-            [sys.executable, "-P", "-m", "exabgp", "validate", str(folder / _CONFIGURATION)],
-            env=_environment(folder, os.environ, {}),
-            capture_output=True,
-            text=True,
-            timeout=_VALIDATION_S,
-            check=False,
-        )
-    if done.returncode:
-        said = done.stderr.replace(str(folder / _CONFIGURATION), "its configuration").split()
-        where = f"{settings.file}: " if settings.file else ""
-        raise SettingsError([f"{where}bgp: ExaBGP says: {' '.join(said)}"])
+    why = ""
+    try:
+        with TemporaryDirectory(prefix="ocaserve-check-") as scratch:
+            why = _ask_validator(plan, Path(scratch))
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = f"cannot be asked: {error}"
+    if why:
+        yield Finding("bgp", f"ExaBGP says: {why}", severity=Severity.DEGRADED)
+
+
+def _ask_validator(plan: ExabgpPlan, folder: Path) -> str:
+    """What it has against a plan; empty if nothing. Raises OSError, TimeoutExpired."""
+    write_files(plan._replace(user=""), folder)
+    done = subprocess.run(  # noqa: S603 - our own command line
+        [sys.executable, "-P", "-m", "exabgp", "validate", str(folder / _CONFIGURATION)],
+        env=_environment(folder, os.environ, {}),
+        capture_output=True,
+        text=True,
+        timeout=_VALIDATION_S,
+        check=False,
+    )
+    told = done.stderr.strip().splitlines()
+    if "Traceback (most recent call last):" in done.stderr:
+        told = told[-1:]
+    said = " ".join(told).replace(str(folder / _CONFIGURATION), "its configuration").split()
+    return (" ".join(said) or f"status {done.returncode}") if done.returncode else ""
