@@ -1,9 +1,11 @@
 # One line a task. `./dev` sets up what these need; `make check` is for every change.
 PY := .venv/bin/python
 CODE := ocaserve tests $(wildcard benchmarks bgp)
+# Most tests wait. Those of a file share what it has started, so files are what is shared out.
+AT_ONCE := -n 3 --dist loadfile
 
-.PHONY: all check test format lint types fast coverage scenarios bench bench-routes bench-quick docs \
-	clean deb test-deb test-deb-long test-systemd test-container test-ktls lock audit
+.PHONY: all check test format lint types fast coverage scenarios bench bench-routes bench-fill bench-queue bench-fleet bench-fleet-quick bench-steer bench-quick docs \
+	clean deb test-deb test-deb-long test-systemd test-container test-ktls chaos trial-queue trial-fill trial-follow trial-bills lock audit
 
 check: lint types fast audit
 test: lint types coverage all
@@ -17,24 +19,34 @@ lint:
 types:
 	$(PY) -m mypy --no-error-summary $(CODE)
 fast:
-	$(PY) -m pytest -q -m "not scenario and not slow"
+	$(PY) -m pytest -q $(AT_ONCE) -m "not scenario and not slow"
 coverage:
 	$(PY) -m coverage run --branch --source=ocaserve/protocol -m pytest -q tests/protocol tests/test_layers.py
 	$(PY) -m coverage report --fail-under=100 --skip-covered
 scenarios:
-	$(PY) -m pytest -q -m scenario
+	$(PY) -m pytest -q $(AT_ONCE) -m scenario
 all:
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q $(AT_ONCE)
 test-ktls:  # in a virtual machine: docs/ktls.md says what it needs
 	PATH=$$PATH:/usr/sbin:/sbin PYTHON=$(abspath $(PY)) sh tests/ktls/run.sh
 bench:
 	$(PY) -m benchmarks
 bench-routes:
 	$(PY) -m benchmarks.routes
+bench-queue:  # with the extra `bench` beside others
+	$(PY) -m benchmarks.queue
+bench-fill:
+	$(PY) -m benchmarks.fill
+bench-fleet:  # ten minutes: 10,000 appliances
+	$(PY) -m benchmarks.fleet --appliances 10000 --sites 3000 --interval 15 --output fleet.html
+bench-fleet-quick:
+	$(PY) -m benchmarks.fleet
+bench-steer:  # two minutes
+	$(PY) -m benchmarks.steering
 bench-quick:
 	$(PY) -m benchmarks --quick
 deb:
-	deploy/debian/build
+	./dev deb
 test-deb:  # docs/trials.md says what it and those below need
 	deploy/debian/test
 test-deb-long:
@@ -43,16 +55,28 @@ test-systemd:  # in a virtual machine
 	PATH=$$PATH:/usr/sbin:/sbin sh tests/systemd/run.sh
 test-container:
 	deploy/test-container
+chaos:  # ten minutes
+	$(PY) -m tests.chaos
+trial-queue:  # a million messages through each engine, while everybody is killed: 12 minutes
+	$(PY) -m tests.queue.trial sqlite
+	$(PY) -m tests.queue.trial valkey
+trial-follow:  # a gigabyte through twenty kills: two minutes
+	$(PY) -m tests.client.trial
+trial-bills:  # a month of ten million records, and who takes them killed: half an hour
+	$(PY) -m tests.bills.trial sqlite
+	$(PY) -m tests.bills.trial --records 1000000 postgresql
+trial-fill:  # the process that fills is killed a hundred times: four minutes
+	$(PY) -m tests.fill.trial
 lock:
-	$(PY) -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
-	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --upgrade \
-	    --output-file deploy/requirements.lock pyproject.toml
+	deploy/lock $(PY)
 audit:
 	deploy/audit $(PY)
 docs:
 	$(PY) -m ocaserve.settings > docs/settings.md
 	$(PY) -m ocaserve.serving.closing > docs/close-reasons.md
 	$(PY) -m ocaserve.control.reference > docs/api.md
-	$(PY) -m ocaserve.steering.report_schema > docs/report-schema.json
+	$(PY) -m ocaserve.control.metrics_reference > docs/metrics.md
+	$(PY) -m ocaserve.fleet.fleet_reference > docs/fleet-api.md
+	$(PY) -m ocaserve.steering.report_shapes > docs/report-schema.json
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist *.egg-info

@@ -1,4 +1,5 @@
-"""Giving a server less than the machine has: page cache, or bytes per second from its disk.
+"""Giving a process less than the machine has: memory with its page cache, bytes per second from
+its disk, processor time, processes.
 
 Both versions of the kernel's control groups are spoken; version 1 is asked first, since a
 controller belongs to one of them at a time. Only root may.
@@ -27,7 +28,8 @@ class Controller(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """A resource ("memory" or "io") and its bound, with the disk where it has one."""
+    """A resource and its bound: "memory" (bytes), "io" (bytes read per second from the disk), "cpu"
+    (per mille of one processor), "pids" (processes and threads)."""
 
     resource: str
     most: int
@@ -35,14 +37,24 @@ class Limit(NamedTuple):
 
     def setting(self, version: int) -> tuple[str, str]:
         """The file of the control group and what to write there."""
-        if self.resource == "memory":
-            return ("memory.limit_in_bytes" if version == 1 else "memory.max"), str(self.most)
-        if version == 1:
-            return "blkio.throttle.read_bps_device", f"{self.disk} {self.most}"
-        return "io.max", f"{self.disk} rbps={self.most}"
+        old, new = _WORDS[self.resource]
+        setting, value = old if version == 1 else new
+        return setting, value.format(most=self.most, disk=self.disk, quota=self.most * 100)
 
 
-_NAMES = {"memory": ("memory", "memory"), "io": ("blkio", "io")}  # in version 1, in version 2
+_NAMES = {  # in version 1, in version 2
+    "memory": ("memory", "memory"),
+    "io": ("blkio", "io"),
+    "cpu": ("cpu", "cpu"),
+    "pids": ("pids", "pids"),
+}
+# The period of "cpu" is 100 ms, as the kernel has it by default; `quota`: microseconds of it.
+_WORDS = {
+    "memory": (("memory.limit_in_bytes", "{most}"), ("memory.max", "{most}")),
+    "io": (("blkio.throttle.read_bps_device", "{disk} {most}"), ("io.max", "{disk} rbps={most}")),
+    "cpu": (("cpu.cfs_quota_us", "{quota}"), ("cpu.max", "{quota} 100000")),
+    "pids": (("pids.max", "{most}"), ("pids.max", "{most}")),
+}
 
 
 def find_controller(resource: str, mounts: str) -> Controller | None:

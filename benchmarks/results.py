@@ -110,6 +110,7 @@ class Bar:
     """What a figure has to reach.
 
     `against`: the limit is of the median of paired ratios to this server; None: of our own median.
+    `of`: the server whose figure it is.
     `if_reached_by`: the bar stands only where this server reaches it on the same machine.
     """
 
@@ -119,6 +120,7 @@ class Bar:
     limit: float
     against: str | None = "nginx"
     if_reached_by: str | None = None
+    of: str = OURS
 
     def holds(self, value: float) -> bool:
         """Whether the value, rounded as it is printed, is on the right side."""
@@ -139,16 +141,16 @@ class Verdict:
 def judge(bar: Bar, results: Results) -> Verdict:
     """Hold a bar against the results. Samples with errors prove nothing: missed."""
     if bar.against is None:
-        values = results.values(bar.scenario, OURS, bar.figure)
+        values = results.values(bar.scenario, bar.of, bar.figure)
     else:
-        values = results.ratios(bar.scenario, bar.figure, bar.against)
+        values = results.ratios(bar.scenario, bar.figure, bar.against, bar.of)
     if not values:
         return Verdict(bar, None, None, "not measured")
     return Verdict(bar, median(values), spread(values), _outcome(bar, median(values), results))
 
 
 def _outcome(bar: Bar, value: float, results: Results) -> str:
-    if any(sample.errors for sample in results.of(bar.scenario, OURS)):
+    if any(sample.errors for sample in results.of(bar.scenario, bar.of)):
         return "**missed** (errors)"
     if bar.holds(value):
         return "reached"

@@ -23,6 +23,7 @@ def compared(scenario: Scenario, bars: Iterable[Bar]) -> frozenset[str]:
     """The servers whose figures a bar needs; they play all rounds, the others give the scale."""
     mine = [bar for bar in bars if bar.scenario == scenario.name]
     others = [bar.against for bar in mine] + [bar.if_reached_by for bar in mine]
+    others += [bar.of for bar in mine]
     return frozenset({"ocaserve", "nginx", *filter(None, others)})
 
 

@@ -14,6 +14,7 @@ from benchmarks.loads import (
     Mixed,
     Paced,
     Reload,
+    Replies,
     Start,
     TlsHot,
 )
@@ -56,6 +57,11 @@ GROUPS: Mapping[str, Group] = {
         "Hot ranges",
         "Random aligned ranges over the whole store, all of it in the page cache, asked for as"
         " fast as they are answered. Here the processor is what is scarce.",
+    ),
+    "replies": Group(
+        "Answers that are made",
+        "500 bytes of JSON, made for each request by a small answerer behind the same engine,"
+        " beside ranges of 1 KiB: what deciding costs more than reading.",
     ),
     "tls": Group(
         "Hot ranges over TLS",
@@ -125,6 +131,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         _hot("8m", 8 * MIB, is_quick=False),
         _hot("64k-256", 64 * KIB, 256, ", 256 connections", is_quick=False),
         _hot("64k-2048", 64 * KIB, 2048, ", 2,048 connections", is_quick=False),
+        Scenario("reply", "small answers", "replies", Replies(KIB, 16), ("replies", "ocaserve")),
         _tls("tls-16k", 16 * KIB),
         _tls("tls-64k", 64 * KIB, is_quick=True),
         _tls("tls-256k", 256 * KIB),
@@ -165,6 +172,7 @@ BARS: tuple[Bar, ...] = (
     *(Bar(name, "requests_per_s", "≥", 1.0) for name in _LARGE),
     Bar("64k", "cpu_us_per_request", "≤", 0.10, against="aiohttp"),
     Bar("64k", "requests_per_s", "≥", 5.0, against="aiohttp"),
+    Bar("reply", "cpu_us_per_request", "≤", 1.2, against="ocaserve", of="replies"),
     Bar("tls-16k", "cpu_us_per_request", "≤", 1.15),
     Bar("tls-16k", "requests_per_s", "≥", 1.2),
     *(Bar(name, "cpu_us_per_request", "≤", 0.85) for name in _LARGE_OVER_TLS),

@@ -31,11 +31,12 @@ class Server:
     port: where the scenario's clients go. is_tls: whether they speak TLS there.
     """
 
-    def __init__(self, pid: int, port: int, startup_s: float, *, is_tls: bool) -> None:
+    def __init__(self, pid: int, port: int, startup_s: float, *, is_tls: bool, status: int) -> None:
         self.pid = pid
         self.port = port
         self.startup_s = startup_s
         self.is_tls = is_tls
+        self._status = status
 
     def cpu_s(self) -> float:
         """CPU seconds that its whole process tree has used."""
@@ -61,7 +62,7 @@ class Server:
         client = Client(self.port, is_tls=self.is_tls)
         try:
             for key in store.keys:
-                client.get(key, 0, range_bytes - 1)
+                client.get(key, 0, range_bytes - 1, self._status)
         except (BadAnswer, OSError) as error:
             raise LoadFailure(f"the server does not answer as it should: {error}") from error
         finally:
@@ -83,6 +84,7 @@ def serving(
     pair: for TLS; without it there is none. Raises LoadFailure if it does not come up.
     """
     is_tls = pair is not None
+    status = 206 if peer.reply_bytes is None else 200
     ports = peer.ports(base_port)
     port = ports["tls_port" if is_tls else "port"]
     with TemporaryDirectory(dir=scratch, prefix=f"{peer.name}-") as folder:
@@ -101,15 +103,18 @@ def serving(
         start = time.monotonic()
         with running(peer.arguments(values), log, core) as process:
             begin = partial(Client, port, is_tls=is_tls)
-            _wait_until_ready(process, begin, store.keys[0], range_bytes, log)
-            yield Server(process.pid, port, time.monotonic() - start, is_tls=is_tls)
+            ask = partial(
+                Client.get, key=store.keys[0], first=0, last=range_bytes - 1, status=status
+            )
+            _wait_until_ready(process, begin, ask, log)
+            startup_s = time.monotonic() - start
+            yield Server(process.pid, port, startup_s, is_tls=is_tls, status=status)
 
 
 def _wait_until_ready(
     process: subprocess.Popen[str],
     begin: Callable[[], Client],
-    key: str,
-    range_bytes: int,
+    ask: Callable[[Client], None],
     log: Path,
 ) -> None:
     deadline = time.monotonic() + _READY_S
@@ -124,7 +129,7 @@ def _wait_until_ready(
             time.sleep(_POLL_S)
             continue
         try:
-            client.get(key, 0, range_bytes - 1)
+            ask(client)
         except (BadAnswer, OSError) as error:
             raise LoadFailure(f"its first answer is wrong: {error}") from error
         finally:

@@ -1,5 +1,15 @@
-"""`python -m ocaserve`."""
+"""`python -m ocaserve`, and the command `ocaserve`."""
 
-from ocaserve.cli import main
+from ocaserve.startup import prepare
 
-main(prog_name="ocaserve")
+
+def start() -> None:
+    """Does not return."""
+    prepare()
+    from ocaserve.cli import main
+
+    main(prog_name="ocaserve")
+
+
+if __name__ == "__main__":
+    start()

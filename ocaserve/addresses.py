@@ -42,7 +42,7 @@ class Address:
     def overlaps(self, other: Address) -> bool:
         """Whether the kernel would take both for one: equal, or one is for every host."""
         if self.path or other.path:
-            return self.path == other.path
+            return os.path.normpath(self.path or "/") == os.path.normpath(other.path or "/")
         hosts = {self.host, other.host}
         return (
             self.family == other.family
@@ -65,15 +65,20 @@ def parse_address(text: str) -> Address:
         return Address(path=path)
     host, colon, port = text.rpartition(":")
     try:
-        if host.startswith("[") and host.endswith("]"):
-            host = str(ipaddress.IPv6Address(host[1:-1]))
-        else:
-            host = str(ipaddress.IPv4Address(host))
+        is_six = host.startswith("[") and host.endswith("]")
+        parsed = ipaddress.IPv6Address(host[1:-1]) if is_six else ipaddress.IPv4Address(host)
     except ValueError:
-        raise ValueError('must be "IPv4:port", "[IPv6]:port" or "unix:/path"') from None
+        parsed = None
+    if parsed is None or not _can_be_bound(parsed):
+        raise ValueError('must be "IPv4:port", "[IPv6]:port" (without a zone) or "unix:/path"')
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise ValueError("the port must be a number from 0 to 65535")
-    return Address(host, int(port))
+    return Address(str(parsed), int(port))
+
+
+def _can_be_bound(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """A zone is lost where an address is compared; an IPv4 address is written as one."""
+    return address.version == 4 or not (address.scope_id or address.ipv4_mapped)
 
 
 def bound_address(sock: socket.socket) -> Address:

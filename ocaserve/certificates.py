@@ -6,7 +6,7 @@ A private key is read by OpenSSL alone; nothing here has its text in hand, so no
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +14,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from ocaserve.settings.model import File
-from ocaserve.settings.secrecy import NOT_EVERYBODY, is_everybodys
+from ocaserve.findings import Finding, Severity
 from ocaserve.settings.tls import Certificate
 
 # SSLError.reason where the key is another certificate's: of the same kind of key, or of another.
@@ -63,23 +62,33 @@ def load_pair(context: ssl.SSLContext, pair: Certificate) -> None:
     context.load_cert_chain(pair.cert, pair.key, password="")
 
 
-def find_pair_faults(pair: Certificate) -> Iterator[str]:
-    """What makes a certificate unusable: a line for each, which begins with the key at fault."""
+def find_pair_faults(pair: Certificate) -> Iterator[Finding]:
+    """What makes a certificate unusable. The keys of the findings are `cert` and `key`."""
+    can_be_read = True
     for key, file in (("cert", pair.cert), ("key", pair.key)):
         try:
             Path(file).open("rb").close()
         except OSError as error:
-            yield f"{key} = {file!r}: {error.strerror}; must be a file that can be read"
-            return
+            can_be_read = False
+            why = error.strerror or str(error)
+            yield _degraded(key, file, why, "a file that can be read")
     try:
         read_leaf(pair.cert)
+    except OSError:  # found above
+        return
     except ValueError:
-        yield f"cert = {pair.cert!r}: holds no certificate; must be PEM"
+        yield _degraded("cert", pair.cert, "holds no certificate", "PEM")
+        return
+    if not can_be_read:
         return
     try:
         load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair)
     except ssl.SSLError as error:
-        yield f"key = {pair.key!r}: {describe_load_error(error, pair)}"
+        yield _degraded("key", pair.key, describe_load_error(error, pair))
+
+
+def _degraded(key: str, file: str, why: str, allowed: str = "") -> Finding:
+    return Finding(key, why, repr(file), allowed, Severity.DEGRADED)
 
 
 def describe_load_error(error: ssl.SSLError, pair: Certificate) -> str:
@@ -90,37 +99,13 @@ def describe_load_error(error: ssl.SSLError, pair: Certificate) -> str:
     return f"{reason}; must be a private key in PEM, without a passphrase"
 
 
-def find_untimely(pairs: Sequence[Certificate], now: datetime | None = None) -> list[str]:
-    """A line for each certificate that clients refuse now, because of its time.
+def why_untimely(pair: Certificate, now: datetime | None = None) -> str | None:
+    """Why clients refuse a certificate now because of its time, if they do. The pair is good.
 
-    The pairs are without other faults. It is no reason not to start: a server that is down serves
-    nobody, one with an expired certificate serves those who do not look.
+    It is no reason not to start: a server that is down serves nobody, one with an expired
+    certificate serves those who do not look.
     """
-    now = now or datetime.now(UTC)
-    faults = [(place, pair, read_leaf(pair.cert).fault_at(now)) for place, pair in enumerate(pairs)]
-    return [
-        f"tls.certificates[{place}].cert = {pair.cert!r}: {fault}"
-        for place, pair, fault in faults
-        if fault is not None
-    ]
-
-
-def find_open_keys(settings: File) -> list[str]:
-    """A line for each private key that all users of the machine can read.
-
-    As above, no reason not to start.
-    """
-    keys = {}
-    if settings.tls.listen:
-        pairs = enumerate(settings.tls.certificates)
-        keys = {f"tls.certificates[{place}].key": pair.key for place, pair in pairs}
-    if settings.control.key:
-        keys["control.key"] = settings.control.key
-    elif settings.control.certificate:  # which then holds both
-        keys["control.certificate"] = settings.control.certificate
-    return [
-        f"{name} = {file!r}: {NOT_EVERYBODY}" for name, file in keys.items() if is_everybodys(file)
-    ]
+    return read_leaf(pair.cert).fault_at(now or datetime.now(UTC))
 
 
 def is_cipher_list(ciphers: str) -> bool:

@@ -56,7 +56,7 @@ class ServiceEvent(Enum):
     EXIT = "exit"
 
 
-class Duty(Enum):
+class DutyState(Enum):
     """What the operator wants of an appliance that serves."""
 
     ENABLED = "enabled"
@@ -106,15 +106,15 @@ SERVICE_STATES: Mapping[tuple[ServiceState, ServiceEvent], ServiceState] = {
     (ServiceState.STOPPING, ServiceEvent.EXIT): ServiceState.IDLE,
 }
 
-DUTIES: Mapping[tuple[Duty, DutyEvent], Duty] = {
-    (Duty.ENABLED, DutyEvent.DRAIN): Duty.DRAINING,
-    (Duty.ENABLED, DutyEvent.ENABLE): Duty.ENABLED,  # asked again
-    (Duty.DRAINING, DutyEvent.DRAIN): Duty.DRAINING,  # for another reason, or with other times
-    (Duty.DRAINING, DutyEvent.QUIET): Duty.DRAINED,
-    (Duty.DRAINING, DutyEvent.ENABLE): Duty.ENABLED,
-    (Duty.DRAINED, DutyEvent.DRAIN): Duty.DRAINED,
-    (Duty.DRAINED, DutyEvent.BUSY): Duty.DRAINING,  # not safe to be switched off after all
-    (Duty.DRAINED, DutyEvent.ENABLE): Duty.ENABLED,
+DUTIES: Mapping[tuple[DutyState, DutyEvent], DutyState] = {
+    (DutyState.ENABLED, DutyEvent.DRAIN): DutyState.DRAINING,
+    (DutyState.ENABLED, DutyEvent.ENABLE): DutyState.ENABLED,  # asked again
+    (DutyState.DRAINING, DutyEvent.DRAIN): DutyState.DRAINING,  # for another reason, or other times
+    (DutyState.DRAINING, DutyEvent.QUIET): DutyState.DRAINED,
+    (DutyState.DRAINING, DutyEvent.ENABLE): DutyState.ENABLED,
+    (DutyState.DRAINED, DutyEvent.DRAIN): DutyState.DRAINED,
+    (DutyState.DRAINED, DutyEvent.BUSY): DutyState.DRAINING,  # not safe to switch off after all
+    (DutyState.DRAINED, DutyEvent.ENABLE): DutyState.ENABLED,
 }
 
 ENDING = frozenset({Phase.HANDED_OVER, Phase.STOPPING})

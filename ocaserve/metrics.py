@@ -15,6 +15,7 @@ never go backwards, whichever workers come and go. Gauges end with their worker.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import tempfile
@@ -29,24 +30,31 @@ _WORD_BYTES = 8
 class CounterSlot:
     """A worker's own row: `values[place]` is a counter or gauge, `place` its name's position.
 
-    labels: the columns of each family, by label.
+    labels: the columns of each family, by label. number: the row's, which no other worker has.
     """
 
     values: memoryview
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     ledger: Path | None = None  # the folder of what was sent to whom, where that is kept
+    demand: Path | None = None  # where it tells which objects it has sent, if anybody reads that
+    number: int = 0
 
 
 class CounterMap:
-    """The rows of all workers. It is made before the workers are forked, who inherit it."""
+    """The rows of all workers. It is made before the workers are forked, who inherit it.
+
+    Raises OSError when there is no memory for it.
+    """
 
     def __init__(self, names: Sequence[str], gauges: Sequence[str], slots: int) -> None:
         self.counters = tuple(names)
         self.gauges = tuple(gauges)
         self._width = len(names) + len(gauges)
         self._file = _anonymous_file()
-        os.ftruncate(self._file, self._width * slots * _WORD_BYTES)
-        self._map = mmap.mmap(self._file, self._width * slots * _WORD_BYTES)
+        size = self._width * slots * _WORD_BYTES
+        os.ftruncate(self._file, size)
+        _reserve(self._file, size)
+        self._map = mmap.mmap(self._file, size)
         self._values = memoryview(self._map).cast("Q")
         self.slots = slots
         self._free = list(range(slots))
@@ -63,15 +71,17 @@ class CounterMap:
 
     def give_back(self, slot: int) -> None:
         """The slot's writer is gone: its counters stay, its gauges are no longer so."""
+        assert slot not in self._free, "its next writer may be writing already"
         row = self._row(slot)
         row[len(self.counters) :] = memoryview(bytes(len(self.gauges) * _WORD_BYTES)).cast("Q")
         self._free.append(slot)
 
     def slot(self, slot: int) -> CounterSlot:
         """The row of a slot, for its writer."""
-        return CounterSlot(self._row(slot), self._labels)
+        return CounterSlot(self._row(slot), self._labels, number=slot)
 
     def _row(self, slot: int) -> memoryview:
+        assert 0 <= slot < self.slots, "beyond it is another's row, or the end of the memory"
         return self._values[slot * self._width : (slot + 1) * self._width]
 
     def gauges_of(self, slot: int) -> dict[str, int]:
@@ -84,6 +94,13 @@ class CounterMap:
         last = sum(name.startswith(f"{family}_") for name in self.counters) - 1
         for label in labels:
             known.setdefault(label, min(len(known), last))
+
+    def columns(self, family: str) -> Mapping[str, int]:
+        """Each label's column, of those that are no others' too."""
+        last = sum(name.startswith(f"{family}_") for name in self.counters) - 1
+        return {
+            label: column for label, column in self._labels.get(family, {}).items() if column < last
+        }
 
     def labelled(self, family: str) -> dict[str, int]:
         """Each label's sum over all slots; of labels that share a column the first one has it."""
@@ -99,6 +116,15 @@ class CounterMap:
         words = self._values.tolist()
         names = self.counters + self.gauges
         return {name: sum(words[place :: self._width]) for place, name in enumerate(names)}
+
+
+def _reserve(file: int, size: int) -> None:
+    """Have the room now: a write to where there is none would kill the process (SIGBUS)."""
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENODEV, errno.EOPNOTSUPP):  # as ZFS
+            raise
 
 
 def _anonymous_file() -> int:

@@ -20,13 +20,14 @@ class Notifier:
         """Send assignments such as "READY=1". That nobody listens must not stop the service."""
         if not self._address:
             return
+        said = "\n".join(fact.replace("\n", " ") for fact in facts)  # a path may have any character
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.sendto("\n".join(facts).encode(), self._address)
+            sock.sendto(os.fsencode(said), socket.MSG_DONTWAIT, self._address)
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float | None:
     """Seconds within which the manager wants a sign of life (sd_watchdog_enabled(3))."""
     usec = environment.get("WATCHDOG_USEC", "")
-    if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()) or not usec.isdigit():
+    if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
-    return int(usec) / 1e6 or None
+    return int(usec) / 1e6 or None if usec.isascii() and usec.isdigit() else None

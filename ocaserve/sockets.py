@@ -10,19 +10,19 @@ Options are set on the listening socket, once: Linux and FreeBSD copy them to wh
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import json
 import os
 import socket
-import stat
 import struct
 import sys
-from collections.abc import Collection, Iterable, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
 
 from ocaserve.addresses import Address, bound_address, parse_address
 from ocaserve.errors import ListenError
+from ocaserve.local_sockets import FileId, LocalListener, adopt_local_listener, listen_on_path
 from ocaserve.settings import Serve
 
 BACKLOG = 4_096  # the kernel cuts it to net.core.somaxconn, which is 4096 too on Linux
@@ -49,9 +49,9 @@ def bind_address(
     sockets: list[socket.socket] = []
     try:
         if address.path:
-            return [_bind_path(address)]
+            return [listen_on_path(address.path, BACKLOG)]
         if not any(address.overlaps(known) for known in ours):
-            _refuse_busy_port(address)
+            probe_port(address)
         for _ in range(count):
             sockets.append(_bind_tcp(bound_address(sockets[0]) if sockets else address))
     except OSError as error:
@@ -77,33 +77,8 @@ def _bind_tcp(address: Address) -> socket.socket:
     return sock
 
 
-def _bind_path(address: Address) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if _is_left_behind(address.path):
-            os.unlink(address.path)
-        sock.bind(address.path)
-        sock.listen(BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _is_left_behind(path: str) -> bool:
-    """Whether the socket of a process that was killed lies there."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False
-    except FileNotFoundError:
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # a living one whose queue is full answers EAGAIN
-        return probe.connect_ex(path) == errno.ECONNREFUSED
-
-
-def _refuse_busy_port(address: Address) -> None:
-    """Raise OSError if another program has the address.
+def probe_port(address: Address) -> None:
+    """Raise OSError if an address cannot be had, as when another program has it.
 
     With SO_REUSEPORT a second appliance of the same user could join the first one's port and take
     half of its clients. So the port is tried without it once, before the sockets are bound; but not
@@ -132,10 +107,9 @@ def set_options(sock: socket.socket, serve: Serve) -> None:
     if not sys.platform.startswith("linux"):
         return
     limits = serve.limits
-    # A peer that is gone, or that keeps its window shut, costs the kernel no more than it does us.
-    # Twice the time, so that our own deadline comes first and tells the reason.
-    stall_ms = max(1, int(limits.stall_s * 2000))
-    sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, stall_ms)
+    # No time-out of the kernel's: it would reset clients with small windows that read steadily (see
+    # `bound_patience` in `serving.sending`). Who takes nothing is ended by our own deadlines.
+    sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, 0)
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, serve.notsent_lowat_bytes)
     rate = limits.pace_bits_per_s // 8 or _UNPACED
     sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, struct.pack("Q", rate))
@@ -160,99 +134,132 @@ def take_passed(environment: MutableMapping[str, str]) -> Passed:
     """Sockets from the service manager (sd_listen_fds(3)) or from the version before this one.
 
     The variables are removed, so that no child takes them for its own. Raises ListenError for a
-    descriptor that is no listening socket.
+    descriptor that is no listening socket, naming it.
     """
     is_takeover = _PASSED_ON in environment
-    before = json.loads(environment.pop(_PASSED_ON, '{"sockets": [], "lent": []}'))
-    listeners = _adopt(before["sockets"])
-    lent = _adopt(_take_lent(environment))
-    known = frozenset(parse_address(text) for text in before["lent"])
+    try:
+        before = msgspec.json.decode(environment.pop(_PASSED_ON, "{}"), type=_Told)
+        known = frozenset(parse_address(text) for text in before.lent)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ListenError(f"{_PASSED_ON}: {error}") from error
+    listeners = _adopt(before.sockets, before.files)
+    lent = _adopt(_take_lent(environment), {})
     return Passed({**listeners, **lent}, known | lent.keys(), is_takeover)
+
+
+class _Told(msgspec.Struct):
+    """What one version tells the next: descriptors, addresses that are the service manager's, and
+    which file a local socket has.
+    """
+
+    sockets: list[int] = []
+    lent: list[str] = []
+    files: dict[str, FileId] = {}
 
 
 def _take_lent(environment: MutableMapping[str, str]) -> range:
     count = environment.pop("LISTEN_FDS", "")
     process = environment.pop("LISTEN_PID", "")
     environment.pop("LISTEN_FDNAMES", None)
-    if process != str(os.getpid()) or not count.isdigit():
+    if process != str(os.getpid()) or not (count.isascii() and count.isdigit()):
         return range(0)
     return range(_FIRST_PASSED_FD, _FIRST_PASSED_FD + int(count))
 
 
-def _adopt(descriptors: Iterable[int]) -> Listeners:
+def _adopt(descriptors: Iterable[int], files: Mapping[str, FileId]) -> Listeners:
     adopted: Listeners = {}
     for descriptor in descriptors:
         try:
             sock = socket.socket(fileno=descriptor)
-        except OSError as error:
-            raise ListenError(f"passed descriptor {descriptor}: {error.strerror}") from error
-        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            sock.close()
-            raise ListenError(f"passed descriptor {descriptor}: must be a listening socket")
+            address = _check_passed(sock)
+        except (OSError, OverflowError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ListenError(f"passed descriptor {descriptor}: {why}") from error
         sock.set_inheritable(False)
-        adopted.setdefault(bound_address(sock), []).append(sock)
+        if address.path:
+            sock = adopt_local_listener(sock, files.get(address.path))
+        adopted.setdefault(address, []).append(sock)
     return adopted
+
+
+def _check_passed(sock: socket.socket) -> Address:
+    """The address of one that we can serve on. Raises ValueError, or OSError."""
+    is_stream = sock.type == socket.SOCK_STREAM
+    if not is_stream or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.close()
+        raise ValueError("must be a listening socket")
+    if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+        sock.close()
+        raise ValueError("must be of IPv4, IPv6 or on a path")
+    if sock.family == socket.AF_UNIX and not isinstance(sock.getsockname(), str):
+        sock.close()
+        raise ValueError("must have a path")
+    return bound_address(sock)
 
 
 def pass_on(listeners: Listeners, lent: Collection[Address]) -> tuple[dict[str, str], list[int]]:
     """The variable that tells a new version of these sockets, and the descriptors to leave open."""
     descriptors = [sock.fileno() for sockets in listeners.values() for sock in sockets]
-    told = {"sockets": descriptors, "lent": [str(address) for address in lent]}
-    return {_PASSED_ON: json.dumps(told)}, descriptors
+    files = {
+        address.path: sock.file_id
+        for address, sockets in listeners.items()
+        for sock in sockets
+        if isinstance(sock, LocalListener) and sock.file_id is not None
+    }
+    told = _Told(descriptors, [str(address) for address in lent], files)
+    return {_PASSED_ON: msgspec.json.encode(told).decode()}, descriptors
 
 
 # -- opening and closing -------------------------------------------------------------------------
 
 
+class OpenedSocket(NamedTuple):
+    """missing: addresses as they stand in the settings that could not be had, and why not."""
+
+    listeners: Listeners
+    missing: Mapping[str, str]
+
+
 def open_listeners(
     serve: Serve, workers: int, present: Listeners, tls_listen: Sequence[str] = ()
-) -> Listeners:
+) -> OpenedSocket:
     """The listeners that the settings ask for: those of `present` that fit, the others bound now.
 
     They come in the order of the settings, those for TLS last: see `tls_positions`.
-
-    Raises ListenError, having closed what it had bound.
     """
-    wanted: Listeners = {}
-    try:
-        for text in (*serve.listen, *tls_listen):
-            # In order: of several that were made from port 0 the first listed was ours before.
-            free = [known for known in present if known not in wanted]
-            address = _find_present(parse_address(text), free)
-            sockets = present.get(address) or bind_address(address, workers, present)
-            wanted[bound_address(sockets[0])] = sockets
-    except ListenError:
-        close_listeners(wanted, besides=present)
-        raise
-    for sockets in wanted.values():
+    opened = _open_each((*serve.listen, *tls_listen), workers, present)
+    for sockets in opened.listeners.values():
         for sock in sockets:
             set_options(sock, serve)
-    return wanted
+    return opened
 
 
-def open_service_listeners(addresses: Sequence[str], present: Listeners) -> Listeners:
+def open_service_listeners(addresses: Sequence[str], present: Listeners) -> OpenedSocket:
     """The listeners of a process beside the workers, one socket each, as `open_listeners`.
 
-    Who may not read a local socket's file may not connect: others get no access to it. Raises
-    ListenError, having closed what it had bound.
+    Who may not read a local socket's file may not connect: others get no access to it.
     """
-    wanted: Listeners = {}
+    mask = os.umask(_SERVICE_SOCKET_MASK)
     try:
-        for text in addresses:
-            free = [known for known in present if known not in wanted]
-            address = _find_present(parse_address(text), free)
-            sockets = present.get(address)
-            if sockets is None:
-                mask = os.umask(_SERVICE_SOCKET_MASK)
-                try:
-                    sockets = bind_address(address, 1, present)
-                finally:
-                    os.umask(mask)
-            wanted[bound_address(sockets[0])] = sockets
-    except ListenError:
-        close_listeners(wanted, besides=present)
-        raise
-    return wanted
+        return _open_each(addresses, 1, present)
+    finally:
+        os.umask(mask)
+
+
+def _open_each(addresses: Iterable[str], count: int, present: Listeners) -> OpenedSocket:
+    wanted: Listeners = {}
+    missing: dict[str, str] = {}
+    for text in addresses:
+        # In order: of several that were made from port 0 the first listed was ours before.
+        free = [known for known in present if known not in wanted]
+        address = _find_present(parse_address(text), free)
+        try:
+            sockets = present.get(address) or bind_address(address, count, present)
+        except ListenError as error:
+            missing[text] = str(error)
+            continue
+        wanted[bound_address(sockets[0])] = sockets
+    return OpenedSocket(wanted, missing)
 
 
 def tls_positions(listeners: Sequence[socket.socket], serve: Serve) -> frozenset[int]:
@@ -281,10 +288,10 @@ def let_go_of_listeners(listeners: Listeners) -> None:
 
 
 def close_listeners(listeners: Listeners, besides: Collection[Address]) -> None:
-    """Give up these addresses, but for those `besides`."""
+    """Give up these addresses, but for those `besides`; files of local sockets if they are ours."""
     given_up = {address: listeners[address] for address in listeners.keys() - set(besides)}
+    for sockets in given_up.values():
+        for sock in sockets:
+            if isinstance(sock, LocalListener):
+                sock.remove_file()
     let_go_of_listeners(given_up)
-    for address in given_up:
-        if address.path:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(address.path)

@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 
 import ocaserve
 from ocaserve.cli import main
+from ocaserve.cli.output import fail
+from ocaserve.errors import OcaserveError
 from ocaserve.settings import load_settings
 
 
@@ -25,7 +27,7 @@ def config(tmp_path: Path) -> Path:
     (tmp_path / "disk1").mkdir()
     file = tmp_path / "ocaserve.toml"
     file.write_text(
-        '[serve]\nlisten = ["127.0.0.1:1", "[::1]:2"]\nworkers = 2\naccess_log = "off"\n'
+        '[serve]\nlisten = ["127.0.0.1:1025", "[::1]:1026"]\nworkers = 2\naccess_log = "off"\n'
         '[[store]]\npath = "disk1"\n'
     )
     return file
@@ -59,8 +61,19 @@ def test_version() -> None:
         pytest.param(["serve", "/", "--workers", "x"], "'--workers'", id="workers_no_number"),
         pytest.param(["serve", "/", "--ready-fd", "1"], "'--ready-fd'", id="descriptor_of_output"),
         pytest.param(["serve", "/", "--port", "80"], "No such option", id="unknown_option"),
-        pytest.param(["check"], "Missing option '-c' / '--config'", id="no_file"),
         pytest.param(["check", "-c", "/"], "is a directory", id="directory_for_a_file"),
+        pytest.param(["follow"], "Missing argument 'KEY|URL [URL]...'", id="follow_nothing"),
+        pytest.param(["follow", "a", "b"], "name one KEY, or the URLs of one", id="two_keys"),
+        pytest.param(["follow", "a", "http://b/"], "or only URLs", id="key_and_url"),
+        pytest.param(["follow", "http://u@b/"], "must be an http or https URL", id="url_with_user"),
+        pytest.param(["follow", "a", "--fleet", "b"], "--fleet 'b': must be", id="fleet_no_url"),
+        pytest.param(["follow", "a", "--as", "b"], "--as 'b': must be an IPv4", id="as_no_address"),
+        pytest.param(["follow", "a", "--sha256", "b"], "64 hexadecimal digits", id="no_digest"),
+        pytest.param(["follow", "a", "--stall", "1h"], "must be 1s to 5m", id="stall_too_long"),
+        pytest.param(["follow", "a", "--token-file", "/b"], "is for --as", id="token_for_nothing"),
+        pytest.param(
+            ["follow", "a", "--as", "::1", "--token-file", "/none"], "/none", id="no_token_file"
+        ),
         pytest.param(["nonsense"], "No such command 'nonsense'", id="unknown_command"),
     ],
 )
@@ -78,7 +91,7 @@ def test_check(config: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         f"{config}: good",
-        "  would listen on   127.0.0.1:1, [::1]:2",
+        "  would listen on   127.0.0.1:1025, [::1]:1026",
         "  for operators on  127.0.0.1:8081",
         "  with              2 workers",
         f"  would serve       {config.parent / 'disk1'}",
@@ -93,9 +106,8 @@ def test_check_of_a_bad_file(config: Path) -> None:
     assert (result.exit_code, result.stdout) == (1, "")
     lines = result.stderr.splitlines()
     assert len(lines) == 2
-    assert all(line.startswith(f"ocaserve: {config}: serve.") for line in lines)
-    assert any("serve.workers = 0" in line for line in lines)
-    assert any("serve.idle: unknown key" in line for line in lines)
+    assert lines[0].startswith(f"ocaserve: {config}:3: serve.workers = 0: must be a whole number")
+    assert lines[1].startswith(f"ocaserve: {config}:4: serve.idle: unknown key")
 
 
 def test_check_for_programs(config: Path) -> None:
@@ -104,7 +116,7 @@ def test_check_for_programs(config: Path) -> None:
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert (found["config"], found["good"], found["faults"]) == (str(config), True, [])
-    assert found["would"]["listen"] == ["127.0.0.1:1", "[::1]:2"]
+    assert found["would"]["listen"] == ["127.0.0.1:1025", "[::1]:1026"]
     assert found["would"]["stores"] == [str(config.parent / "disk1")]
     assert (found["would"]["workers"], found["would"]["signing"]) == (2, None)
     config.write_text(config.read_text().replace("2\n", "0\n"))
@@ -116,11 +128,20 @@ def test_check_for_programs(config: Path) -> None:
 
 
 def test_check_of_what_keeps_nothing_from_starting(config: Path) -> None:
-    """It is told; `serve` goes on without."""
+    """It is a warning: `serve` goes on without. With --strict it counts."""
     config.write_text(config.read_text() + '[bgp]\nrpki_vrps = "none.json"\n')
     result = run("check", "-c", str(config))
-    assert result.exit_code == 1
-    assert f"bgp.rpki_vrps = '{config.parent}/none.json': must be a file" in result.stderr
+    assert result.exit_code == 0
+    assert result.stderr.startswith(
+        f"ocaserve: {config}:8: warning: bgp.rpki_vrps = '{config.parent}/none.json': must be a"
+    )
+    assert result.stdout.startswith(f"{config}: good, but for 1 warning\n")
+    assert run("check", "-c", str(config), "--strict").exit_code == 1
+    document = json.loads(run("check", "-c", str(config), "--json").stdout)
+    assert (document["good"], document["faults"], len(document["warnings"])) == (True, [], 1)
+    (finding,) = document["findings"]
+    assert (finding["line"], finding["key"]) == (8, "bgp.rpki_vrps")
+    assert (finding["severity"], finding["allowed"]) == ("degraded", "a file that can be read")
     assert load_settings(str(config)).bgp.rpki_vrps
 
 
@@ -170,3 +191,49 @@ def test_serve_that_cannot_begin(words: list[str], complaint: str) -> None:
     assert result.stdout == ""
     assert result.stderr.startswith(f"ocaserve: {complaint}")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"], ["drain"], ["enable"], ["reload"], ["ledger"], ["routes"], ["report"],
+        ["ledger", "records"], ["ledger", "verify"], ["ledger", "close"],
+        ["explain", "192.0.2.1"], ["maintenance", "list"], ["maintenance", "cancel", "x"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_nobody_listens(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 1, and where the appliance was looked for."""
+    monkeypatch.setenv("OCASERVE_CONTROL", "127.0.0.1:1")
+    result = run(*words)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("ocaserve: 127.0.0.1:1: nothing listens there")
+
+
+@pytest.mark.parametrize("variable", ["OCASERVE_CONTROL", "OCASERVE_CONFIG"])
+def test_a_variable_that_is_wrong(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said what is meant."""
+    monkeypatch.setenv(variable, "/nowhere")
+    result = run("status")
+    assert result.exit_code == (2 if variable == "OCASERVE_CONTROL" else 1)
+    assert "/nowhere" in result.stderr
+
+
+def test_check_for_programs_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """The document has the same members."""
+    file = str(tmp_path / "none.toml")
+    result = run("check", "-c", file, "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["faults"] == [f"{file}: No such file or directory"]
+    assert (found["good"], found["warnings"], found["findings"]) == (False, [], [])
+
+
+def test_what_others_wrote_in_an_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A terminal obeys none of it, and each fault keeps its line."""
+    with pytest.raises(SystemExit) as ended:
+        fail(OcaserveError("a \x1b[2Jb\nc\x9b31m\r"))
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "ocaserve: a \\x1b[2Jb\nocaserve: c\\x9b31m\n"

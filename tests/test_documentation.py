@@ -23,8 +23,13 @@ from pathlib import Path
 
 import pytest
 
+from ocaserve.protocol.media_types import content_type_for
+from ocaserve.serving.closing import describe_close_reasons
 from ocaserve.settings import load_settings
+from ocaserve.settings.fleet import load_fleet
+from tests.support.bills import fill_ledger
 from tests.support.daemon import Daemon
+from tests.support.fleet import FleetProcess
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +37,7 @@ PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob(
 CONFIG = "/etc/ocaserve/ocaserve.toml"
 HOST = {
     "apt-get", "chmod", "chown", "journalctl", "make", "mkdir", "mount", "openssl", "python3",
-    "sysctl", "systemctl", "udevadm", "./dev", "git", "cd", "podman", "curl",
+    "sysctl", "systemctl", "udevadm", "./dev", "git", "cd", "podman", "curl", "cp", "mv",
 }  # fmt: skip
 LONG = {"serve"}  # runs until it is stopped
 
@@ -69,7 +74,7 @@ def is_ours(words: list[str]) -> bool:
 
 ALL = list(commands())
 OURS = [(page, text) for page, text in ALL if is_ours(shlex.split(text))]
-SERVING = [(page, text) for page, text in OURS if shlex.split(text)[1] in LONG]
+SERVING = [(page, text) for page, text in OURS if LONG & set(shlex.split(text)[1:3])]
 
 
 def test_commands_are_of_a_known_sort() -> None:
@@ -118,8 +123,11 @@ def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         f'[serve]\nlisten = ["unix:{folder}/serve"]\nworkers = 1\naccess_log = "off"\n'
         f'[control]\nlisten = ["unix:{folder}/control"]\n{signing}'
         "[health]\nrise_s = 3600\nfall_s = 0\n"  # it may be as busy as it likes
+        f'[appliance]\nstate_directory = "{folder}"\n[fill]\nwindow = ""\n'
         f'[[store]]\npath = "{folder}/disk1"\n'
     )
+    (folder / "master").mkdir()
+    (folder / "master" / "1.mp4").write_bytes(b"film")
     daemon = Daemon.start(["serve", "-c", str(config)], folder / "log")
     try:
         yield config
@@ -127,17 +135,42 @@ def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         daemon.stop()
 
 
+@pytest.fixture(scope="module")
+def control_plane(appliance: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where one runs that knows whom the manual names, and has written a decision down."""
+    log = appliance.parent / "decisions.jsonl"
+    toml = (
+        f'decision_log = "{log}"\ndecision_log_share = 1.0\n'
+        '[[fleet.site]]\nid = "exchange-a"\n'
+        '[[fleet.appliance]]\nid = "oca-1"\nsite = "exchange-a"\n'
+        '[[fleet.party]]\nid = "isp-a"\nprefixes = ["198.51.0.0/16"]\n'
+    )
+    folder = tmp_path_factory.mktemp("fleet")
+    fill_ledger(folder / "fleet-ledger")
+    keys = appliance.parent / "bills.keys.toml"
+    keys.write_text(f'"1" = "{"ab" * 32}"\n')
+    keys.chmod(0o600)
+    with FleetProcess.running(folder, f'bill_keys_file = "{keys}"\n{toml}') as fleet:
+        fleet.steer("11.1.1.1", "film.mp4")
+        eventually(lambda: log.exists() and log.read_text(), "the decision is written down")
+        yield fleet.operators
+
+
 @pytest.mark.scenario
 @pytest.mark.parametrize("text", rows(row for row in OURS if row not in SERVING))
-def test_command(text: str, appliance: Path) -> None:
+def test_command(text: str, appliance: Path, control_plane: str) -> None:
     """Runs to its end as the manual has it; asking a running appliance, it gets an answer."""
-    words = shlex.split(text.replace(CONFIG, str(appliance)))[1:]
+    text = re.sub(rf" ({Path(CONFIG).parent}|/srv|/tmp)/", f" {appliance.parent}/", text)
+    words = shlex.split(text)[1:]
     done = subprocess.run(
         [sys.executable, "-m", "ocaserve", *words],
+        env={  # in place of the service's
+            **os.environ, "OCASERVE_CONFIG": str(appliance), "OCASERVE_FLEET": control_plane,
+        },
         capture_output=True, text=True, timeout=25, check=False,
     )  # fmt: skip
     # The host of a test may be out of tune or busy, and no router has announced its clients.
-    may_be_told = {0, 1} if words[0] in {"doctor", "explain", "status"} else {0}
+    may_be_told = {0, 1} if words[0] in {"doctor", "explain", "fleet", "status"} else {0}
     assert done.returncode in may_be_told, done.stdout + done.stderr
     assert "ocaserve:" not in done.stderr
     assert done.stdout
@@ -150,19 +183,22 @@ def test_command(text: str, appliance: Path) -> None:
 @pytest.mark.parametrize("text", rows(SERVING))
 def test_serving(text: str, tmp_path: Path) -> None:
     """It serves on the addresses that it has by default, says so, and ends in order when told."""
-    config = tmp_path / "ocaserve.toml"
+    config, fleet = tmp_path / "ocaserve.toml", tmp_path / "fleet.toml"
     config.write_text(f'[[store]]\npath = "{tmp_path}"\n')
-    words = shlex.split(text.replace(CONFIG, str(config)).replace("/srv/video", str(tmp_path)))
+    fleet.write_text(f'[fleet]\nstate = "sqlite://{tmp_path}/fleet.db"\n')
+    text = text.replace(CONFIG, str(config)).replace("/etc/ocaserve/fleet.toml", str(fleet))
+    words = shlex.split(text.replace("/srv/video", str(tmp_path)))
+    port = 8090 if words[1] == "fleet" else 8080
     log = tmp_path / "log"
     with log.open("wb") as out:
         process = subprocess.Popen(
             ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh",
              sys.executable, "-m", "ocaserve", *words[1:]],
-            stdout=out, stderr=out,
+            stdout=out, stderr=out, env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
         )  # fmt: skip
     try:
         eventually(lambda: process.poll() is not None or b"serving" in log.read_bytes(), "starts")
-        assert b"on http://127.0.0.1:8080" in log.read_bytes(), log.read_text()
+        assert b"on http://127.0.0.1:%d" % port in log.read_bytes(), log.read_text()
     finally:
         process.terminate()
         process.wait(60)
@@ -199,12 +235,16 @@ def test_configuration(text: str, tmp_path: Path) -> None:
         (etc / name).write_text(line)
         (etc / name).chmod(0o600)
     make_certificate(etc)
-    if "store" not in values:
+    if "store" not in values and "fleet" not in values:
         text += f'\n[[store]]\npath = "{tmp_path}"\n'
     (tmp_path / "routes.jsonl").touch()
     config = tmp_path / "ocaserve.toml"
     config.write_text(text)
-    assert load_settings(str(config)).store
+    if "fleet" in values:
+        fleet = load_fleet(str(config))
+        assert fleet.appliance or fleet.party
+    else:
+        assert load_settings(str(config)).store
 
 
 def make_certificate(folder: Path) -> None:
@@ -227,3 +267,23 @@ def test_links(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), target
+
+
+def test_close_reasons_are_as_the_code_says() -> None:
+    """`make docs` makes the page anew."""
+    assert (ROOT / "docs" / "close-reasons.md").read_text() == describe_close_reasons()
+
+
+def test_types_are_those_of_the_program() -> None:
+    """The page for who makes content lists each ending with its type."""
+    page = (ROOT / "docs" / "http.md").read_text()
+    listed = {
+        f".{ending}": media
+        for endings, media in re.findall(
+            r"^\| (`\w+`(?:, `\w+`)*) \| `([^`]+)` \|$", page, re.MULTILINE
+        )
+        for ending in re.findall(r"\w+", endings)
+    }
+    told = {ending: content_type_for(f"a{ending}".encode()).decode() for ending in listed}
+    assert listed == told
+    assert len(listed) > 40

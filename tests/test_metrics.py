@@ -84,3 +84,13 @@ def test_without_memfd(monkeypatch: pytest.MonkeyPatch) -> None:
     counters.slot(take(counters)).values[0] = 4
     assert counters.totals() == {"requests": 4}
     assert os.fstat(counters.file).st_nlink == 0
+
+
+def test_a_slot_is_given_back_once(counters: CounterMap) -> None:
+    """Else two workers would write it; and no slot lies beyond the memory."""
+    slot = take(counters)
+    counters.give_back(slot)
+    with pytest.raises(AssertionError):
+        counters.give_back(slot)
+    with pytest.raises(AssertionError):
+        counters.slot(counters.slots)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -11,11 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from click.testing import CliRunner, Result
 
+from ocaserve.checking import load_settings
 from ocaserve.cli import main
 from ocaserve.errors import SettingsError
 from ocaserve.protocol.admission import Admission
-from ocaserve.settings import Settings, Signing, load_settings
-from ocaserve.signing import host_of, policy_of, sign_url
+from ocaserve.settings import Settings, Signing
+from ocaserve.signing import host_of, policy_of, sign_folder, sign_url
 
 SECRET = "00112233445566778899aabbccddeeff"
 OTHER = "ffeeddccbbaa99887766554433221100"
@@ -100,6 +102,40 @@ def test_speedtest_is_a_key_where_there_is_none() -> None:
     assert admission.admit(target, b"oca", END).key == b"speedtest/range/0-9"
 
 
+def signed_folder(url: str, folder: str = "film/é 1") -> str:
+    return sign_folder(url, folder, version="29", secret=bytes.fromhex(SECRET), expires=END)
+
+
+def test_signed_folder_is_admitted() -> None:
+    """For every object in it, by the same path before it."""
+    url = signed_folder("https://oca:8443/film/%C3%A9%201/a.m3u8?c=de")
+    base = url.partition("/a.m3u8")[0].removeprefix("https://oca:8443").encode()
+    assert url.endswith("/a.m3u8?c=de")
+    admission = Admission(signing=policy_of(Signing(keys={"29": SECRET})))
+    for name in ("a.m3u8", "v/1.m4s"):
+        key = f"film/é 1/{name}".encode()
+        assert admission.admit(base + b"/" + name.encode(), b"oca:8443", END).key == key
+
+
+@pytest.mark.parametrize(
+    ("url", "folder", "complaint"),
+    [
+        pytest.param("http://oca/film/1/a", "", "'': must be a folder", id="all"),
+        pytest.param("http://oca/film/1/a", "film/2", "'film/2': must be a folder", id="other"),
+        pytest.param("http://oca/film/1/a", "film/1/a", "must be a folder", id="object"),
+        pytest.param("http://oca", "film", "names no object", id="no_object"),
+    ],
+)
+def test_folder_that_cannot_be_signed(url: str, folder: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        signed_folder(url, folder)
+
+
+def test_url_is_signed_once() -> None:
+    with pytest.raises(ValueError, match="is signed for a folder already"):
+        signed(signed_folder("http://oca/film/%C3%A9%201/a"))
+
+
 def test_host_of() -> None:
     assert host_of("https://OCA-1.example.net:8443/a") == "oca-1.example.net"
 
@@ -180,7 +216,7 @@ LEAKY = "deadbeefdeadbeef"  # of eight bytes, and so refused
     [
         pytest.param(
             "[signing]\nrequired = true", None,
-            "signing.required = true: must have signing.keys or signing.keys_file beside it",
+            "signing.required = true: must be beside signing.keys or signing.keys_file",
             id="no_keys",
         ),
         pytest.param(
@@ -205,7 +241,8 @@ LEAKY = "deadbeefdeadbeef"  # of eight bytes, and so refused
             "signing = (not shown): must be a table", id="list_of_tables",
         ),
         pytest.param(
-            f'[signing]\n29 = "{LEAKY}"', None, "signing.29: unknown key", id="key_one_too_high"
+            f'[signing]\nkeys = {{ 1 = "{LEAKY * 2}" }}\n29 = "{LEAKY}"', None,
+            "signing.29: unknown key", id="key_one_too_high",
         ),
         pytest.param(
             f'[signing]\nkeys = {{ 1 = "{LEAKY * 2}" }}\nkeys_file = "k"', None,
@@ -222,7 +259,7 @@ LEAKY = "deadbeefdeadbeef"  # of eight bytes, and so refused
         pytest.param('[signing]\nkeys_file = "k"', "", ": holds no key", id="empty_file"),
         pytest.param(
             f'[signing]\nkeys = {{ 1 = "{LEAKY * 2}" }}\nhosts = ["oca:80"]', None,
-            "signing.hosts = ['oca:80']: must be a list of names without port", id="host_with_port",
+            "signing.hosts[0] = 'oca:80': must be a name without port", id="host_with_port",
         ),
     ],
 )  # fmt: skip
@@ -350,3 +387,12 @@ def test_sign_without_keys(tmp_path: Path) -> None:
     result = run("sign", URL, "-c", configure(tmp_path, ""))
     assert result.exit_code == 1
     assert "has no key in [signing]" in result.stderr
+
+
+def test_sign_a_folder(config: str) -> None:
+    """The signature stands in the path, where players keep it."""
+    url = "http://oca-1.example.net/film/1/a.m3u8"
+    result = run("sign", url, "-c", config, "--folder", "film/1", "--expires", str(END))
+    assert re.fullmatch(
+        rf"http://oca-1\.example\.net/s/\w+\.{END}\.[\w-]{{43}}/film/1/a\.m3u8\n", result.output
+    )

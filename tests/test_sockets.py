@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from ocaserve.sockets import (
     Listeners,
     bind_address,
     close_listeners,
+    let_go_of_listeners,
     open_listeners,
     pass_on,
     set_options,
@@ -122,9 +123,53 @@ def test_path_of_a_file(tmp_path: Path) -> None:
     """A file is never removed."""
     path = tmp_path / "s"
     path.write_text("precious")
-    with pytest.raises(ListenError, match="Address already in use"):
+    with pytest.raises(ListenError, match=f"unix:{path}: there is a file that is no socket"):
         bind_address(Address(path=str(path)), 1)
     assert path.read_text() == "precious"
+
+
+def test_path_of_a_link(tmp_path: Path) -> None:
+    """Nothing is done to what it leads to, be it a socket that was left behind."""
+    left = Address(path=str(tmp_path / "left"))
+    bind_address(left, 1)[0].close()
+    link = tmp_path / "s"
+    link.symlink_to(left.path)
+    with pytest.raises(ListenError, match=f"unix:{link}: there is a file that is no socket"):
+        bind_address(Address(path=str(link)), 1)
+    assert Path(left.path).is_socket()
+
+
+def test_path_without_its_folder(tmp_path: Path) -> None:
+    """The error says it."""
+    with pytest.raises(ListenError, match="s: No such file or directory"):
+        bind_address(Address(path=str(tmp_path / "none/s")), 1)
+
+
+def test_path_that_another_program_has_by_now(tmp_path: Path, opened: list[socket.socket]) -> None:
+    """Whoever gives up a socket leaves the file alone that another one has put there."""
+    address = Address(path=str(tmp_path / "s"))
+    first = bind_address(address, 1)
+    os.unlink(address.path)
+    opened += bind_address(address, 1)
+    close_listeners({address: first}, besides=())
+    assert accepts(opened[0])
+
+
+def test_path_that_a_new_version_has(tmp_path: Path) -> None:
+    """It removes the file at its end, and the old version, which has let go of it, does not."""
+    address = Address(path=str(tmp_path / "s"))
+    first = {address: bind_address(address, 1)}
+    environment, (descriptor,) = pass_on(first, ())
+    os.dup2(descriptor, copy := os.dup(descriptor))
+    environment["OCASERVE_LISTEN"] = environment["OCASERVE_LISTEN"].replace(
+        f"[{descriptor}]", f"[{copy}]"
+    )
+    passed = take_passed(environment).listeners
+    let_go_of_listeners(first)
+    close_listeners(first, besides=())
+    assert accepts(passed[address][0])
+    close_listeners(passed, besides=())
+    assert os.listdir(tmp_path) == []
 
 
 # -- options -------------------------------------------------------------------------------------
@@ -134,7 +179,7 @@ LIMITED = Serve(
 )
 OPTIONS = [
     pytest.param(socket.IPPROTO_TCP, socket.TCP_NODELAY, "i", 1, 1, id="nodelay"),
-    pytest.param(socket.IPPROTO_TCP, 18, "i", 25_000, 60_000, id="user_timeout_ms"),
+    pytest.param(socket.IPPROTO_TCP, 18, "i", 0, 0, id="no_user_timeout"),
     pytest.param(socket.IPPROTO_TCP, 25, "i", 131_072, 0, id="notsent_lowat"),
     pytest.param(socket.SOL_SOCKET, 47, "Q", 10_000_000, 2**64 - 1, id="pacing_bytes_per_s"),
 ]
@@ -172,9 +217,9 @@ def close_all(listeners: Listeners) -> None:
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:
     """A reload opens what is new; a port that was free once stays the same."""
-    before = open_listeners(serve("127.0.0.1:0"), 2, {})
+    before = open_listeners(serve("127.0.0.1:0"), 2, {}).listeners
     (address,) = before
-    after = open_listeners(serve("127.0.0.1:0", f"unix:{tmp_path}/s"), 3, before)
+    after = open_listeners(serve("127.0.0.1:0", f"unix:{tmp_path}/s"), 3, before).listeners
     assert after[address] is before[address]
     assert [str(known) for known in after] == [str(address), f"unix:{tmp_path}/s"]
     close_all(after)
@@ -190,12 +235,11 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
 )
 def test_other_hosts_of_a_port_that_is_ours(first: str, second: str) -> None:
     """A reload can widen an address, or narrow it; both are there while workers are replaced."""
-    before = open_listeners(serve(f"{first}:0"), 2, {})
+    before = open_listeners(serve(f"{first}:0"), 2, {}).listeners
     (address,) = before
     other = f"{second}:{address.port}"
-    with pytest.raises(ListenError, match="in use"):
-        open_listeners(serve(other), 2, {})
-    after = open_listeners(serve(other), 2, before)
+    assert "in use" in open_listeners(serve(other), 2, {}).missing[other]
+    after = open_listeners(serve(other), 2, before).listeners
     assert [str(known) for known in after] == [other]
     close_all({**before, **after})
 
@@ -203,21 +247,24 @@ def test_other_hosts_of_a_port_that_is_ours(first: str, second: str) -> None:
 def test_two_free_ports_are_two() -> None:
     """Also when they are asked for again."""
     twice = serve("127.0.0.1:0", "127.0.0.1:0")
-    before = open_listeners(twice, 1, {})
+    before = open_listeners(twice, 1, {}).listeners
     assert len(before) == 2
-    assert open_listeners(twice, 1, before).keys() == before.keys()
+    assert open_listeners(twice, 1, before).listeners.keys() == before.keys()
     close_all(before)
 
 
-def test_failure_leaves_all_as_it_was(tmp_path: Path) -> None:
-    """What was bound on the way is closed; what was there goes on."""
-    before = open_listeners(serve("127.0.0.1:0"), 1, {})
+def test_one_of_several_cannot_be_had(tmp_path: Path) -> None:
+    """The others are, and why it is missing is said."""
+    before = open_listeners(serve("127.0.0.1:0"), 1, {}).listeners
     (address,) = before
-    with pytest.raises(ListenError, match=r"192\.0\.2\.1:80"):
-        open_listeners(serve(str(address), f"unix:{tmp_path}/s", "192.0.2.1:80"), 1, before)
-    assert accepts(before[address][0])
-    assert not (tmp_path / "s").exists()
-    close_all(before)
+    wanted = serve(str(address), f"unix:{tmp_path}/s", "192.0.2.1:80")
+    after = open_listeners(wanted, 1, before)
+    assert after.missing == {
+        "192.0.2.1:80": "cannot listen on 192.0.2.1:80: Cannot assign requested address"
+    }
+    assert after.listeners[address] is before[address]
+    assert [str(known) for known in after.listeners] == [str(address), f"unix:{tmp_path}/s"]
+    close_all(after.listeners)
 
 
 def test_closing_some(tmp_path: Path) -> None:
@@ -236,7 +283,7 @@ def test_closing_some(tmp_path: Path) -> None:
 
 def test_a_new_version_has_the_same_sockets(tmp_path: Path) -> None:
     """And knows which of them are the service manager's."""
-    before = open_listeners(serve("127.0.0.1:0", f"unix:{tmp_path}/s"), 2, {})
+    before = open_listeners(serve("127.0.0.1:0", f"unix:{tmp_path}/s"), 2, {}).listeners
     lent = parse_address(f"unix:{tmp_path}/s")
     environment, descriptors = pass_on(before, [lent])
     assert descriptors == [sock.detach() for sockets in before.values() for sock in sockets]
@@ -262,13 +309,55 @@ def test_sockets_of_another_process() -> None:
     assert environment == {}
 
 
-@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "not_listening"])
-def test_passed_descriptor_that_is_no_listener(is_open: bool) -> None:
+def passed_on(descriptor: int) -> dict[str, str]:
+    return {"OCASERVE_LISTEN": f'{{"sockets": [{descriptor}], "lent": []}}'}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: 9_999, id="closed"),
+        pytest.param(lambda: socket.socket().detach(), id="not_listening"),
+        pytest.param(lambda: os.open(os.devnull, os.O_RDONLY), id="a_file"),
+        pytest.param(
+            lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).detach(), id="datagrams"
+        ),
+        pytest.param(lambda: abstract_listener().detach(), id="without_a_path"),
+        pytest.param(lambda: -1, id="no_descriptor"),
+        pytest.param(lambda: 2**70, id="too_large"),
+    ],
+)
+def test_passed_descriptor_that_is_no_listener(make: Callable[[], int]) -> None:
     """The error names it."""
-    sock = socket.socket()
-    if not is_open:
-        sock.close()
-    number = sock.detach() if is_open else 9_999
-    environment = {"OCASERVE_LISTEN": f'{{"sockets": [{number}], "lent": []}}'}
-    with pytest.raises(ListenError, match=f"passed descriptor {number}: "):
-        take_passed(environment)
+    number = make()
+    with pytest.raises(ListenError, match=f"passed descriptor {number}: |OCASERVE_LISTEN: "):
+        take_passed(passed_on(number))
+
+
+def abstract_listener() -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind("")
+    sock.listen()
+    return sock
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("3", id="another_shape"),
+        pytest.param('{"sockets": ["3"]}', id="no_number"),
+        pytest.param('{"lent": ["here"]}', id="no_address"),
+    ],
+)
+def test_what_was_passed_is_not_understood(told: str) -> None:
+    """The error names the variable."""
+    with pytest.raises(ListenError, match="OCASERVE_LISTEN: "):
+        take_passed({"OCASERVE_LISTEN": told})
+
+
+@pytest.mark.parametrize("count", ["", "x", "-1", "\u00b2", "1e3"])
+def test_number_of_sockets_is_none(count: str) -> None:
+    """Then there are none."""
+    environment = {"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid())}
+    assert take_passed(environment).listeners == {}

@@ -26,7 +26,7 @@ CIPHER = ("TLS_AES_256_GCM_SHA384", "TLSv1.3")
 
 
 class BadAnswer(Exception):  # noqa: N818 - it is an answer
-    """The server did not answer 206, or not with the length asked for, or not with our cipher."""
+    """The server did not answer with the status or the length asked for, or not with our cipher."""
 
 
 def ask(port: int, key: str, first: int, last: int) -> bytes:
@@ -35,11 +35,11 @@ def ask(port: int, key: str, first: int, last: int) -> bytes:
     return f"{target}{_FIELDS}Range: bytes={first}-{last}\r\n\r\n".encode()
 
 
-def body_bytes(head: bytes) -> int:
-    """The Content-Length of a 206. Raises BadAnswer for any other head."""
+def body_bytes(head: bytes, status: int = 206) -> int:
+    """The Content-Length of an answer with this status. Raises BadAnswer for any other head."""
     lines = head.lower().split(b"\r\n")
     lengths = [line[15:] for line in lines if line.startswith(b"content-length:")]
-    if not lines[0].startswith(b"http/1.1 206") or len(lengths) != 1:
+    if not lines[0].startswith(b"http/1.1 %d" % status) or len(lengths) != 1:
         raise BadAnswer(f"{lines[0]!r} with {len(lengths)} Content-Length")
     return int(lengths[0])
 
@@ -56,11 +56,11 @@ class Client:
         self._drop = 0 if is_tls else socket.MSG_TRUNC  # the kernel can drop what it can read
         self._unseen = bytearray(_PIECE_BYTES)
 
-    def get(self, key: str, first: int, last: int) -> None:
+    def get(self, key: str, first: int, last: int, status: int = 206) -> None:
         """Ask for a range and wait for its last byte. Raises BadAnswer, OSError."""
         self._sock.sendall(ask(self._port, key, first, last))
         head, rest = self._read_head()
-        left = body_bytes(head) - len(rest)
+        left = body_bytes(head, status) - len(rest)
         self.received += len(rest)
         if left + len(rest) != last + 1 - first:
             raise BadAnswer(f"{left + len(rest)} bytes, expected {last + 1 - first}")

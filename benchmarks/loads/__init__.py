@@ -5,7 +5,7 @@ from benchmarks.loads.cold import Cold
 from benchmarks.loads.handshakes import Handshakes
 from benchmarks.loads.life import Idle, Reload, Start
 from benchmarks.loads.paced import Paced
-from benchmarks.loads.ranges import Hot, Mixed, TlsHot
+from benchmarks.loads.ranges import Hot, Mixed, Replies, TlsHot
 
 __all__ = [
     "Cold",
@@ -17,6 +17,7 @@ __all__ = [
     "Outcome",
     "Paced",
     "Reload",
+    "Replies",
     "Start",
     "TlsHot",
 ]

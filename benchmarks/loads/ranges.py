@@ -71,6 +71,14 @@ class Hot(Load):
         return _outcome(report, cpu, self.range_bytes, self.connections)
 
 
+class Replies(Hot):
+    """The same, beside answers that are made for each request: all of `Peer.reply_bytes`."""
+
+    def measure(self, stage: Stage, peer: Peer, turn: int) -> Outcome:
+        load = Hot(peer.reply_bytes or self.range_bytes, self.connections)
+        return load.measure(stage, peer, turn)
+
+
 class TlsHot(Hot):
     """The same over TLS 1.3 with AES-256-GCM."""
 

@@ -14,7 +14,6 @@ from string import Template
 
 _HERE = Path(__file__).parent
 _TLS_PLACE = 5  # behind the places of all servers; only the first two speak TLS
-_CONTROL_PLACE = 9
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,8 @@ class Peer:
     """A server. `place`: added to the base port. `fixed`: values for its template.
 
     tls: the template of what its configuration says of TLS, where a scenario is over TLS.
+    reply_bytes: of what it answers to everything, with 200; None: it has the store, and answers
+    ranges of it with 206. control_place: as `place`, of its control process.
     """
 
     name: str
@@ -33,15 +34,16 @@ class Peer:
     fixed: Mapping[str, str] = field(default_factory=dict)
     programs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
-    has_control: bool = False
+    control_place: int | None = None
+    reply_bytes: int | None = None
 
     def ports(self, base: int) -> dict[str, int]:
         """What it listens on, by the names that templates know."""
         ports = {"port": base + self.place}
         if self.tls is not None:
             ports["tls_port"] = base + _TLS_PLACE + self.place
-        if self.has_control:
-            ports["control_port"] = base + _CONTROL_PLACE
+        if self.control_place is not None:
+            ports["control_port"] = base + self.control_place
         return ports
 
     def configuration(self, values: Mapping[str, str], *, is_tls: bool = False) -> str | None:
@@ -71,7 +73,7 @@ PEERS: Mapping[str, Peer] = {
             ("$python", "-m", "ocaserve", "serve", "-c", "$folder/ocaserve.toml"),
             template="ocaserve.toml", tls="ocaserve.tls",
             modules=("ocaserve", "uvloop"),
-            has_control=True,
+            control_place=9,
         ),
         Peer(
             "nginx", "nginx, sendfile", 1, _NGINX,
@@ -80,6 +82,14 @@ PEERS: Mapping[str, Peer] = {
         Peer(
             "nginx-aio", "nginx, sendfile in threads (`aio threads`)", 2, _NGINX,
             template="nginx.conf", fixed={"aio": "threads"}, programs=("nginx",),
+        ),
+        Peer(
+            "replies", "this server, with an answerer that makes 500 bytes of JSON", 7,
+            ("$python", "-m", "benchmarks.peers.small_replies", "$folder/ocaserve.toml"),
+            template="ocaserve.toml",
+            modules=("ocaserve", "uvloop"),
+            control_place=8,
+            reply_bytes=500,
         ),
         Peer(
             "bare", "the limit: sendfile on uvloop, no HTTP, no log", 3,

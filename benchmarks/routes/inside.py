@@ -21,17 +21,17 @@ from aiohttp.test_utils import TestServer
 from benchmarks.errors import LoadFailure
 from benchmarks.routes.table import CHANGED, Group, Lines, changing
 from bgp.prefixes import WIDTH
-from ocaserve.control.app import build_app
 from ocaserve.control.auth import Guard
-from ocaserve.control.handlers.routes import SERVICE
-from ocaserve.control.link import Link
 from ocaserve.control.process import share_the_interpreter
+from ocaserve.control.route_desk import SERVICE
 from ocaserve.control.state import ControlState
+from ocaserve.control.wiring import build_app
+from ocaserve.link import Link
 from ocaserve.metrics import CounterMap
+from ocaserve.routing.feed import SLICE_S
+from ocaserve.routing.live import RouteService
 from ocaserve.settings import Tokens, settings_from_directories
-from ocaserve.steering.feed import SLICE_S
 from ocaserve.steering.lookup import longest_match
-from ocaserve.steering.service import RouteService
 
 _LOOKUPS = 300_000
 _BEAT_S = 0.001

@@ -31,7 +31,7 @@ from benchmarks.processes import ClientProgram, last_words, running
 from benchmarks.results import percentile, with_those_not_asked
 from benchmarks.routes import consumer, probe, speaker
 from benchmarks.routes.table import CHANGED, LOCAL_AS, PEER_AS, Played
-from bgp.configuration import Neighbor, render_configuration, render_environment
+from bgp.configuration import NeighborConfiguration, render_configuration, render_environment
 
 Seen = TypeVar("Seen")
 
@@ -81,7 +81,7 @@ def play_alone(played: Played, scratch: Path) -> dict[str, float]:
 
 
 def _start_exabgp(stack: ExitStack, folder: Path, port: int, times: Path) -> int:
-    neighbor = Neighbor(
+    neighbor = NeighborConfiguration(
         address=_ROUTER,
         peer_as=PEER_AS,
         local_as=LOCAL_AS,

@@ -16,6 +16,7 @@ _MARKER = b"\xff" * 16
 _OPEN, _UPDATE, _NOTIFICATION, _KEEPALIVE = 1, 2, 3, 4
 _AFIS = {4: 1, 6: 2}
 _UNICAST = 1
+_SENDS_PATHS = 2  # RFC 7911 section 4
 _SEGMENT_NUMBERS = 255  # of AS numbers, RFC 4271 section 4.3
 _WAIT_S = 60.0
 
@@ -59,18 +60,24 @@ def announce(family: int, prefixes: Iterable[Prefix], given: bytes, next_hop: st
     nlri = b"".join(_encode(family, *prefix) for prefix in prefixes)
     if family == 4:
         given += attribute(3, socket.inet_pton(socket.AF_INET, next_hop))
-        return _update(b"", given, nlri)
+        return update(given, nlri=nlri)
     hop = socket.inet_pton(socket.AF_INET6, next_hop)
     reach = struct.pack("!HBB", _AFIS[6], _UNICAST, len(hop)) + hop + b"\0" + nlri
-    return _update(b"", given + attribute(14, reach, 0x80), b"")
+    return update(given + attribute(14, reach, 0x80))
+
+
+def announce_paths(prefix: Prefix, path_ids: Iterable[int], given: bytes, next_hop: str) -> bytes:
+    """An UPDATE with several paths of one IPv4 prefix (RFC 7911)."""
+    nlri = b"".join(struct.pack("!I", each) + _encode(4, *prefix) for each in path_ids)
+    return update(given + attribute(3, socket.inet_pton(socket.AF_INET, next_hop)), nlri=nlri)
 
 
 def withdraw(family: int, prefixes: Iterable[Prefix]) -> bytes:
     nlri = b"".join(_encode(family, *prefix) for prefix in prefixes)
     if family == 4:
-        return _update(nlri, b"", b"")
+        return update(b"", nlri)
     unreach = struct.pack("!HB", _AFIS[6], _UNICAST) + nlri
-    return _update(b"", attribute(15, unreach, 0x80), b"")
+    return update(attribute(15, unreach, 0x80))
 
 
 def end_of_rib(family: int) -> bytes:
@@ -82,7 +89,8 @@ def notification(code: int, subcode: int, data: bytes = b"") -> bytes:
     return message(_NOTIFICATION, bytes([code, subcode]) + data)
 
 
-def _update(withdrawn: bytes, given: bytes, nlri: bytes) -> bytes:
+def update(given: bytes, withdrawn: bytes = b"", nlri: bytes = b"") -> bytes:
+    """An UPDATE with path attributes, and IPv4 prefixes, as they are."""
     body = struct.pack("!H", len(withdrawn)) + withdrawn
     return message(_UPDATE, body + struct.pack("!H", len(given)) + given + nlri)
 
@@ -95,12 +103,15 @@ def _encode(family: int, length: int, bits: int) -> bytes:
 class Speaker:
     """One session at a time, with whoever connects. Raises OSError."""
 
-    def __init__(self, address: str, peer_as: int, port: int = 0) -> None:
+    def __init__(
+        self, address: str, peer_as: int, port: int = 0, *, adds_paths: bool = False
+    ) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._listener = socket.create_server((address, port), family=family)
         self._listener.settimeout(_WAIT_S)
         self._session: socket.socket | None = None
         self._as = peer_as
+        self._adds_paths = adds_paths
         self.address = address
         self.port: int = self._listener.getsockname()[1]
 
@@ -148,6 +159,8 @@ class Speaker:
             struct.pack("!BBHBB", 1, 4, afi, 0, _UNICAST) for afi in _AFIS.values()
         )
         capabilities += struct.pack("!BBI", 65, 4, self._as)
+        if self._adds_paths:
+            capabilities += struct.pack("!BBHBB", 69, 4, _AFIS[4], _UNICAST, _SENDS_PATHS)
         options = struct.pack("!BB", 2, len(capabilities)) + capabilities
         short = self._as if self._as < 1 << 16 else 23_456  # AS_TRANS, RFC 6793
         return struct.pack("!BHH4sB", 4, short, 0, b"\x0a\0\0\1", len(options)) + options

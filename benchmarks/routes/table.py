@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from benchmarks.routes import speaker
-from bgp.messages import Attributes, Session, Update
+from bgp.attributes import Attributes
+from bgp.events import Session, Update
 from bgp.prefixes import format_prefix
-from ocaserve.steering.mrt import Fault, MrtReader
-from ocaserve.steering.replay import read_recording
+from ocaserve.routing.recordings import read_recording
+from ocaserve.steering.mrt import MrtReader, RecordFault
 
 PEER, PEER_AS, LOCAL_AS = "192.0.2.1", 65_001, 65_000
 CHANGED = 1_000
@@ -107,8 +108,8 @@ def _make_prefix(number: int, family: int) -> speaker.Prefix:
 def read_groups(file: str) -> list[Group]:
     """The routes of the peer that has most in an MRT file. Raises ReplayError."""
     heard: dict[Session, dict[_Place, Attributes]] = {}
-    for read in MrtReader().read(read_recording(file)):
-        if isinstance(read, Fault):
+    for read in MrtReader().read(read_recording(file)[0]):
+        if isinstance(read, RecordFault):
             continue
         envelope, event = read
         if isinstance(event, Update) and envelope.session is not None:

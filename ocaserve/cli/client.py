@@ -1,7 +1,9 @@
 """Calling the control process of a running appliance, over TCP or a local socket.
 
 It is small on purpose: the standard library's HTTP client, one connection, JSON in and out. Where
-the appliance is and which token to show come from a configuration file or the command line.
+the appliance is and which token to show come from the command line, else from the environment, else
+from the service's configuration. What names an address alone gets no token of that configuration:
+it may be another appliance.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from ocaserve.addresses import Address, parse_address
+from ocaserve.cli.options import CONFIG_VARIABLE, CONTROL_VARIABLE, config_option, find_config
 from ocaserve.cli.output import fail
 from ocaserve.errors import OcaserveError
 
@@ -32,7 +35,13 @@ _RELOADED = (
     "https:// in front of an address asks for TLS, and a configuration counts from the reload on"
 )
 
+_HOW_TO_BE_LET_IN = (
+    "call as root or as the appliance's own user, or name a token with --token-file; "
+    "`ocaserve token` makes one"
+)
+
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class CallError(OcaserveError):
@@ -40,7 +49,7 @@ class CallError(OcaserveError):
 
 
 def appliance_options(command: F) -> F:
-    """The options by which a command finds a running appliance; it gets a `Client`."""
+    """The options by which a command finds a running appliance; it gets a `ControlClient`."""
     for option in (
         click.option(
             "--token-file",
@@ -51,40 +60,66 @@ def appliance_options(command: F) -> F:
             "--control",
             metavar="ADDR:PORT",
             help="Where the appliance is controlled; https:// in front where it speaks TLS.  "
-            f"[default: {DEFAULT_CONTROL}]",
+            f"[env: {CONTROL_VARIABLE}; default: {DEFAULT_CONTROL}]",
         ),
-        click.option(
-            "-c", "--config", type=click.Path(dir_okay=False), help="The appliance's configuration."
-        ),
+        config_option("The appliance's configuration."),
     ):
         command = option(command)
     return command
 
 
-def connect(config: str | None, control: str | None, token_file: str | None) -> Client:
+def connect(config: str | None, control: str | None, token_file: str | None) -> ControlClient:
     """The appliance that the options name; ends the command where they are wrong."""
     try:
-        return _find_client(config, control, token_file)
+        return _find_client(*find_appliance(config, control), token_file)
     except OcaserveError as error:
         fail(error)
 
 
-def _find_client(config: str | None, control: str | None, token_file: str | None) -> Client:
-    from ocaserve.control.local_token import find_token
+def ask(call: Callable[[], T]) -> T:
+    """What a call to the appliance brings; ends the command where it cannot be had."""
+    try:
+        return call()
+    except OcaserveError as error:
+        fail(error)
 
+
+def find_appliance(
+    config: str | None, control: str | None, environment: Mapping[str, str] = os.environ
+) -> tuple[str | None, str | None]:
+    """The configuration and the address that are meant, of which either may be missing."""
+    if config is None and control is None:
+        control = environment.get(CONTROL_VARIABLE) or None
+        config = environment.get(CONFIG_VARIABLE) or None
+        if control is None:
+            config = find_config(config, environment)
+    return config, control
+
+
+def _find_client(config: str | None, control: str | None, token_file: str | None) -> ControlClient:
     listen, token, certificate = DEFAULT_CONTROL, "", ""
     if config is not None:
         listen, token, certificate = _read_configuration(config)
-    given = control or listen
+    if token_file is not None:
+        token = _read_token(token_file)
+    return _client_at(control or listen, "--control", token, certificate)
+
+
+def client_at(given: str, option: str, token_file: str | None) -> ControlClient:
+    """Who listens at an address. option: by which it was given. Raises OcaserveError."""
+    return _client_at(given, option, "" if token_file is None else _read_token(token_file), "")
+
+
+def _client_at(given: str, option: str, token: str, certificate: str) -> ControlClient:
+    from ocaserve.control.local_token import find_token
+
     is_tls = given.startswith(_TLS) or bool(certificate)
     try:
         address = parse_address(given.removeprefix(_TLS))
     except ValueError as error:
-        raise click.UsageError(f"--control {control!r}: {error}") from None
-    if token_file is not None:
-        token = _read_token(token_file)
+        raise click.UsageError(f"{option} {given!r}: {error}") from None
     tls = _trust(certificate) if is_tls and not address.path else None
-    return Client(address, token, find_token(os.environ, address), tls)
+    return ControlClient(address, token, find_token(os.environ, address), tls)
 
 
 def _read_configuration(config: str) -> tuple[str, str, str]:
@@ -134,7 +169,7 @@ def _read_token(file: str) -> str:
     return token
 
 
-class Client:
+class ControlClient:
     """One appliance. Calls raise CallError.
 
     token: what the operator has named, else empty; found: what the appliance itself has left for
@@ -149,9 +184,9 @@ class Client:
         self._may_go_without = not token
         self._tls = tls
 
-    def without_token(self) -> Client:
+    def without_token(self) -> ControlClient:
         """The same appliance, asked as anybody may."""
-        return Client(self.address, "", "", self._tls)
+        return ControlClient(self.address, "", "", self._tls)
 
     def get(self, path: str) -> dict[str, Any]:
         """What is there."""
@@ -165,10 +200,18 @@ class Client:
             while piece := response.read(_PIECE_BYTES):
                 yield piece
 
+    def put(self, path: str, body: bytes) -> dict[str, Any]:
+        """Put JSON there, as it is."""
+        return self._call("PUT", path, body)
+
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Have something done; members that are None are left out."""
         given = {name: value for name, value in (body or {}).items() if value is not None}
         return self._call("POST", path, given)
+
+    def delete(self, path: str) -> None:
+        """Have it gone."""
+        self._call("DELETE", path, None)
 
     def _call(self, method: str, path: str, body: object) -> dict[str, Any]:
         with self._exchange(method, path, body) as response:
@@ -207,7 +250,7 @@ class Client:
         data = None
         if body is not None:
             headers["Content-Type"] = "application/json"
-            data = json.dumps(body).encode()
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
         connection.request(method, path, data, headers)
         return connection.getresponse()
 
@@ -220,7 +263,8 @@ class Client:
             self._complain("what answers there is no appliance")
         if status >= 400:
             faults = answer.get("faults", [])
-            self._complain("; ".join([answer.get("detail", str(status)), *faults]))
+            hint = [_HOW_TO_BE_LET_IN] if status == 401 and not self._token else []
+            self._complain("; ".join([answer.get("detail", str(status)), *faults, *hint]))
         return answer
 
     def _complain(self, why: str) -> NoReturn:

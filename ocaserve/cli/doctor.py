@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ocaserve.cli.options import config_option, find_config
 from ocaserve.cli.output import fail
 from ocaserve.errors import OcaserveError
 
@@ -23,7 +24,7 @@ _SERVICE_USER = "ocaserve"
 
 @click.command()
 @click.argument("directories", nargs=-1, metavar="[DIR]...")
-@click.option("-c", "--config", type=click.Path(dir_okay=False), help="Configuration file (TOML).")
+@config_option()
 @click.option("--user", help="Whom the appliance runs as.  [default: ocaserve, or you]")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Print what is good, too.")
@@ -44,6 +45,8 @@ def doctor(
     from ocaserve.doctor.report import as_json, describe, is_good
 
     who = _find_user(user)
+    if not directories:
+        config = find_config(config)
     try:
         needs, stores = _needs(directories, config, who.name)
     except OcaserveError as error:
@@ -72,12 +75,12 @@ def _needs(
     directories: Sequence[str], config: str | None, user: str
 ) -> tuple[Needs, Sequence[str]]:
     """Without a configuration, those of the defaults; without a store, of none."""
+    from ocaserve.checking import examine
     from ocaserve.doctor import Needs
-    from ocaserve.settings import settings_from_directories
 
     if not directories and config is None:
         return Needs(user=user), ()
-    settings = settings_from_directories(directories, base=config)
+    settings = examine(directories, base=config).require()
     return Needs.of(settings, user), [store.path for store in settings.store]
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 import click
 
 from ocaserve.cli.client import CallError, appliance_options, connect
-from ocaserve.cli.output import fail, print_json
+from ocaserve.cli.ledger_records import close, records, verify
+from ocaserve.cli.options import json_option, moment_past, typed
+from ocaserve.cli.output import fail, print_json, print_line, quantity
 
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _COLUMNS = "{:<28} {:>16} {:>7} {:>12} {:>12}"
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @appliance_options
 @click.option("--top", type=click.IntRange(0, 100_000), default=20, show_default=True)
 @click.option("--network", metavar="NETWORK", help="Only what lies in this one.")
@@ -26,31 +27,42 @@ _COLUMNS = "{:<28} {:>16} {:>7} {:>12} {:>12}"
     show_default=True,
     help="Client networks, or the prefixes that are routed for them now.",
 )
-@click.option("--since", metavar="TIME", help="From when: 2030-01-31T06:00, or 7d.  [default: 1d]")
-@click.option("--until", metavar="TIME", help="To when; now without it.")
+@click.option(
+    "--since",
+    callback=typed(moment_past),
+    metavar="TIME",
+    help="From when: 2030-01-31T06:00, or 7d.  [default: 1d]",
+)
+@click.option(
+    "--until", callback=typed(moment_past), metavar="TIME", help="To when; now without it."
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
+@click.pass_context
 def ledger(
+    context: click.Context,
     config: str | None,
     control: str | None,
     token_file: str | None,
     top: int,
     network: str | None,
     by: str,
-    since: str | None,
-    until: str | None,
+    since: datetime | None,
+    until: datetime | None,
     as_csv: bool,
     as_json: bool,
 ) -> None:
     """Show the bytes delivered, by client network, with the 95th percentile of their rate."""
+    if context.invoked_subcommand is not None:
+        return
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
     asked = {
         "top": str(top),
         "network": network,
         "by": by,
-        "since": _as_time("--since", since),
-        "until": _as_time("--until", until),
+        "since": since.isoformat() if since else None,
+        "until": until.isoformat() if until else None,
     }
     query = urlencode({name: value for name, value in asked.items() if value is not None})
     client = connect(config, control, token_file)
@@ -66,19 +78,8 @@ def ledger(
         _show(found)
 
 
-def _as_time(option: str, given: str | None) -> str | None:
-    """A time as RFC 3339, from an ISO 8601 one or from a span before now: 90m, 12h, 30d."""
-    if given is None:
-        return None
-    try:
-        if given[-1:] in _UNITS and given[:-1].isdigit():
-            span = timedelta(seconds=int(given[:-1]) * _UNITS[given[-1]])
-            return (datetime.now(UTC) - span).isoformat()
-        return datetime.fromisoformat(given).astimezone().isoformat()
-    except (ValueError, OverflowError):
-        raise click.UsageError(
-            f"{option} {given!r}: must be a time such as 2030-01-31T06:00, or a span such as 7d"
-        ) from None
+for _command in (records, verify, close):
+    ledger.add_command(_command)
 
 
 def _to_csv(found: dict[str, Any]) -> str:
@@ -93,21 +94,15 @@ def _to_csv(found: dict[str, Any]) -> str:
 
 def _show(found: dict[str, Any]) -> None:
     what = "prefixes" if found["by"] == "prefix" else "networks"
-    click.echo(f"from {found['since']} to {found['until']}, {found['networks_seen']} {what}")
-    click.echo(_COLUMNS.format(found["by"], "bytes", "share", "95th", "peak"))
+    print_line(f"from {found['since']} to {found['until']}, {found['networks_seen']} {what}")
+    print_line(_COLUMNS.format(found["by"], "bytes", "share", "95th", "peak"))
     for row in (*found["networks"], found["total"]):
-        click.echo(
+        print_line(
             _COLUMNS.format(
                 row["network"],
                 f"{row['bytes']:,}",
                 f"{row['share']:.1%}",
-                _rate(row["p95_bits_per_s"]),
-                _rate(row["peak_bits_per_s"]),
+                quantity(row["p95_bits_per_s"], "bit/s"),
+                quantity(row["peak_bits_per_s"], "bit/s"),
             )
         )
-
-
-def _rate(bits_per_s: float) -> str:
-    from ocaserve.health.words import amount
-
-    return amount(bits_per_s, "bit/s")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import click
+from click.core import ParameterSource
 
+from ocaserve.cli.options import config_option, find_config, json_option, span, typed
 from ocaserve.cli.output import fail
 from ocaserve.errors import OcaserveError, SigningError
 
-_VALID_S = 43_200  # half a day: the longest film, paused over dinner
+_VALID = "12h"  # the longest film, paused over dinner
 
 
 class _Key(NamedTuple):
@@ -23,45 +26,63 @@ class _Key(NamedTuple):
 
 @click.command()
 @click.argument("url")
-@click.option("-c", "--config", type=click.Path(dir_okay=False), help="Take the keys from here.")
+@config_option("Take the keys from here.")
 @click.option(
     "--secret-file", type=click.Path(dir_okay=False), help="Or one key, in hexadecimal, from here."
 )
 @click.option("--key-version", metavar="V", help="Which key; default: the greatest version.")
 @click.option(
-    "--expires-in", type=click.IntRange(1), metavar="SECONDS", help=f"Default: {_VALID_S}."
+    "--expires-in",
+    callback=typed(span),
+    metavar="SPAN",
+    default=_VALID,
+    show_default=True,
+    help="For how long it is good: 90m, 12h, 7d, or seconds.",
 )
 @click.option("--expires", type=click.IntRange(0), metavar="UNIX", help="Seconds since the epoch.")
-@click.option("--json", "as_json", is_flag=True, help="Say it for programs.")
+@click.option(
+    "--folder", metavar="KEY", help="For all objects of this folder, such as film/1, by the path."
+)
+@json_option
 def sign(
     url: str,
     config: str | None,
     secret_file: str | None,
     key_version: str | None,
-    expires_in: int | None,
+    expires_in: timedelta,
     expires: int | None,
+    folder: str | None,
     as_json: bool,
 ) -> None:
     """Print URL with a signature: for its host and object, any part of it, until its end."""
-    from ocaserve.signing import sign_url
+    from ocaserve.signing import sign_folder, sign_url
 
+    if secret_file is None:
+        config = find_config(config)
     if (config is None) == (secret_file is None):
         raise click.UsageError("name one of --config and --secret-file")
-    if expires is not None and expires_in is not None:
+    context = click.get_current_context()
+    is_given = context.get_parameter_source("expires_in") is not ParameterSource.DEFAULT
+    if expires is not None and is_given:
         raise click.UsageError("name only one of --expires-in and --expires")
     if secret_file is not None and key_version is None:
         raise click.UsageError("with --secret-file, name the --key-version")
     if expires is None:
-        expires = int(time.time()) + (expires_in or _VALID_S)
+        expires = int(time.time() + expires_in.total_seconds())
     try:
         if config is not None:
             key = _key_of_config(config, key_version, url)
         else:
             key = _Key(key_version or "", _read_secret(secret_file or ""), True)
-        signed = sign_url(
-            url, version=key.version, secret=key.secret, expires=expires,
-            has_speedtest=key.has_speedtest,
-        )  # fmt: skip
+        if folder is not None:
+            signed = sign_folder(
+                url, folder, version=key.version, secret=key.secret, expires=expires
+            )
+        else:
+            signed = sign_url(
+                url, version=key.version, secret=key.secret, expires=expires,
+                has_speedtest=key.has_speedtest,
+            )  # fmt: skip
     except OcaserveError as error:
         fail(error)
     except ValueError as error:
@@ -72,7 +93,7 @@ def sign(
 
 def _key_of_config(config: str, version: str | None, url: str) -> _Key:
     """The key, after a look at whether the appliance would take it for this URL."""
-    from ocaserve.settings import load_settings
+    from ocaserve.checking import load_settings
     from ocaserve.settings.signing import newest_version
     from ocaserve.signing import host_of
 

@@ -8,12 +8,12 @@ import time
 
 from aiohttp import web
 
-from ocaserve.control.routing import run_in_background
+from ocaserve.control.endpoints import run_in_background
 from ocaserve.control.state import STATE, ControlState
 from ocaserve.health import Timing
 from ocaserve.health.contact import Contact, ContactComponent
-from ocaserve.steering.reporter import Reporter
-from ocaserve.steering.service import RouteService
+from ocaserve.routing.live import RouteService
+from ocaserve.routing.reporter import Reporter
 
 _log = logging.getLogger(__name__)
 

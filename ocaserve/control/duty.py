@@ -11,13 +11,13 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ocaserve.lifecycle import DUTIES, Duty, DutyEvent, advance
+from ocaserve.lifecycle import DUTIES, DutyEvent, DutyState, advance
 
 
 class DutyRecord(Struct, frozen=True, kw_only=True):
     """`since`: when the state began. `deadline` and `until` belong to a drain."""
 
-    state: Duty = Duty.ENABLED
+    state: DutyState = DutyState.ENABLED
     reason: str = ""
     since: float = 0.0
     deadline: float | None = None
@@ -26,7 +26,7 @@ class DutyRecord(Struct, frozen=True, kw_only=True):
     @property
     def is_draining(self) -> bool:
         """Whether clients are to go elsewhere."""
-        return self.state is not Duty.ENABLED
+        return self.state is not DutyState.ENABLED
 
     def drain(
         self, reason: str, now: float, *, deadline: float | None, until: float | None
@@ -47,7 +47,7 @@ class DutyRecord(Struct, frozen=True, kw_only=True):
             return self
         if self.until is not None and now >= self.until:
             return self.enable(now)
-        if is_quiet == (self.state is Duty.DRAINED):
+        if is_quiet == (self.state is DutyState.DRAINED):
             return self
         event = DutyEvent.QUIET if is_quiet else DutyEvent.BUSY
         return replace(self, state=advance(DUTIES, self.state, event))

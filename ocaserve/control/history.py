@@ -21,7 +21,7 @@ _KEPT = 24  # events: a note is small
 _MOST_CHARACTERS = 160
 
 
-class Event(Struct, frozen=True):
+class HistoryEvent(Struct, frozen=True):
     """at: seconds since the epoch. kind: lifecycle, health, session, reload or control.
 
     level: ok, warning or error.
@@ -34,11 +34,14 @@ class Event(Struct, frozen=True):
 
 
 class Aspect(NamedTuple):
-    """One thing that may change. An event is made when `value` does, with level and text."""
+    """One thing that may change. An event is made when `value` does, with level and text.
+
+    value: None while it is not known; then it is taken to be as it was.
+    """
 
     kind: str
     subject: str
-    value: str
+    value: str | None
     level: str
     text: str
 
@@ -46,7 +49,7 @@ class Aspect(NamedTuple):
 class _Kept(Struct, frozen=True):
     """The note. `seen`: values by kind and subject."""
 
-    events: list[Event] = []
+    events: list[HistoryEvent] = []
     seen: dict[str, str] = {}
 
 
@@ -60,14 +63,14 @@ class History:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._kept = kept = _recall(notes)
-        self.events: list[Event] = kept.events
+        self.events: list[HistoryEvent] = kept.events
         self._note = note
         self._clock = clock
         if kept.seen:
             self._add("control", "ok", "the control process was replaced")
 
     def _add(self, kind: str, level: str, text: str) -> None:
-        event = Event(round(self._clock(), 3), kind, level, text[:_MOST_CHARACTERS])
+        event = HistoryEvent(round(self._clock(), 3), kind, level, text[:_MOST_CHARACTERS])
         self.events = [*self.events, event][-_KEPT:]
 
     def look(self, aspects: Iterator[Aspect]) -> None:
@@ -76,6 +79,10 @@ class History:
         known = self._kept.seen
         for aspect in aspects:
             key = f"{aspect.kind} {aspect.subject}"
+            if aspect.value is None:
+                if key in known:
+                    seen[key] = known[key]
+                continue
             seen[key] = aspect.value
             if aspect.value != known.get(key, aspect.value if aspect.level == "ok" else ""):
                 self._add(aspect.kind, aspect.level, aspect.text)

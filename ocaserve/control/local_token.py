@@ -1,9 +1,12 @@
 """A token for commands on the same machine, where the operator has configured none.
 
-It is made anew with each start of the control process, and lies in a file that only the
-appliance's own user can read. The folder is one that a command finds without being told: the
-service manager's (`RUNTIME_DIRECTORY`), the user's own (`XDG_RUNTIME_DIR`), or one of a fixed name
-among the temporary files, which is used only if it is this user's alone.
+It is made anew with each start of the appliance, and lies in a file that only the appliance's own
+user can read. A control process that replaces another one takes over its token: a command may be
+waiting for the outcome of the very reload that has replaced it.
+
+The folder is one that a command finds without being told: the service manager's
+(`RUNTIME_DIRECTORY`), the user's own (`XDG_RUNTIME_DIR`), or one of a fixed name among the
+temporary files, which is used only if it is this user's alone.
 """
 
 from __future__ import annotations
@@ -16,32 +19,52 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ocaserve.addresses import Address
+from ocaserve.whole_files import replace_file
 
-_SERVICE_FOLDER = Path("/run/ocaserve")  # RuntimeDirectory=ocaserve, seen from outside
+_MOST_CHARACTERS = 64
+# RuntimeDirectory= of the units, seen from outside.
+_SERVICE_FOLDERS = (Path("/run/ocaserve"), Path("/run/ocaserve-fleet"))
 
 
-def publish_token(environment: Mapping[str, str], addresses: list[Address]) -> str:
-    """Make a token and leave it for those who call these addresses. Raises OSError."""
-    token = secrets.token_urlsafe(32)
+def choose_token(environment: Mapping[str, str], addresses: list[Address]) -> str:
+    """That of the process before, where there was one, else a new one."""
+    folder = next(_folders(environment))
+    left = (_read_own(folder / _file_name(address)) for address in addresses)
+    return next(filter(None, left), "") or secrets.token_urlsafe(32)
+
+
+def publish_token(environment: Mapping[str, str], addresses: list[Address], token: str) -> None:
+    """Leave it for those who call these addresses. Raises OSError."""
     folder = next(_folders(environment))
     folder.mkdir(mode=0o700, exist_ok=True)
     if not _is_private(folder):
         raise PermissionError(f"{folder} is not a folder of this user alone")
     for address in addresses:
-        _write_private(folder / _file_name(address), token)
-    return token
+        replace_file(folder / _file_name(address), token.encode())
 
 
 def find_token(environment: Mapping[str, str], address: Address) -> str:
     """The token for an address, empty where there is none that this user can read."""
-    for folder in (*_folders(environment), _SERVICE_FOLDER):
+    for folder in (*_folders(environment), *_SERVICE_FOLDERS):
         file = folder / _file_name(address)
         try:
-            if _is_private(folder) or folder == _SERVICE_FOLDER:
+            if _is_private(folder) or folder in _SERVICE_FOLDERS:
                 return file.read_text()
         except OSError:
             continue
     return ""
+
+
+def _read_own(file: Path) -> str:
+    """What a file holds that we have written, and nobody else can read; empty if it is none."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with open(descriptor) as left:
+        found = os.fstat(descriptor)
+        is_own = found.st_uid == os.geteuid() and not found.st_mode & 0o077
+        return left.read(_MOST_CHARACTERS) if is_own else ""
 
 
 def withdraw_token(environment: Mapping[str, str], addresses: list[Address], token: str) -> None:
@@ -70,11 +93,3 @@ def _is_private(folder: Path) -> bool:
 
 def _file_name(address: Address) -> str:
     return f"token-{str(address).replace('/', '_')}"
-
-
-def _write_private(file: Path, token: str) -> None:
-    draft = file.with_name(f"{file.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w") as out:
-        out.write(token)
-    draft.rename(file)

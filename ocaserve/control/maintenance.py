@@ -15,7 +15,7 @@ MOST_WINDOWS = 20  # more is a mistake of a program, and all go into one note: s
 LONGEST_S = 31 * 86_400.0  # longer is not a window; a drain without `until` has no end
 
 
-class Window(Struct, frozen=True, kw_only=True):
+class MaintenanceWindow(Struct, frozen=True, kw_only=True):
     """One of them. `has_begun`: it has drained the appliance already."""
 
     id: str
@@ -36,12 +36,12 @@ def find_window_fault(start: float, end: float, now: float) -> str | None:
     return None
 
 
-def running(windows: Iterable[Window], now: float) -> Window | None:
+def running(windows: Iterable[MaintenanceWindow], now: float) -> MaintenanceWindow | None:
     """The window that it is time for; of several the one that ends last."""
     due = [window for window in windows if window.start <= now < window.end]
     return max(due, key=lambda window: window.end, default=None)
 
 
-def keep_future(windows: Iterable[Window], now: float) -> tuple[Window, ...]:
+def keep_future(windows: Iterable[MaintenanceWindow], now: float) -> tuple[MaintenanceWindow, ...]:
     """Those that are not over, in the order of their begin."""
     return tuple(sorted((w for w in windows if w.end > now), key=lambda w: (w.start, w.id)))

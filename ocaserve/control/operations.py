@@ -8,7 +8,6 @@ state folder, where there is one. From it follows what the workers are told: the
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -19,11 +18,13 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ocaserve.channel import TakeDuty
 from ocaserve.control.duty import DutyRecord
-from ocaserve.control.link import Link
-from ocaserve.control.maintenance import Window, keep_future, running
-from ocaserve.lifecycle import Duty
+from ocaserve.control.maintenance import MaintenanceWindow, keep_future, running
+from ocaserve.lifecycle import DutyState
+from ocaserve.link import Link
 from ocaserve.settings import Drain
+from ocaserve.whole_files import replace_file
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Intent(Struct, frozen=True, kw_only=True):
     """What the operator wants, now and later."""
 
     duty: DutyRecord = DutyRecord()
-    windows: tuple[Window, ...] = ()
+    windows: tuple[MaintenanceWindow, ...] = ()
 
 
 class Operations:
@@ -58,9 +59,10 @@ class Operations:
         self._settings = settings
         self._link = link
         self._state_file = state_file
+        self._fault = ""  # why the intent is not in the file, if it is not
         self._find_obstacle = find_obstacle
         self._clock = clock
-        self._told: dict[str, Any] = {}
+        self._told: TakeDuty | None = None
 
     @property
     def duty(self) -> DutyRecord:
@@ -85,14 +87,14 @@ class Operations:
         windows = tuple(w for w in self.intent.windows if not w.start <= now < w.end)
         self._want(duty=self.duty.enable(now), windows=windows)
 
-    def add_window(self, start: float, end: float, reason: str) -> Window:
+    def add_window(self, start: float, end: float, reason: str) -> MaintenanceWindow:
         """Plan a window, which may begin at once."""
-        window = Window(id=secrets.token_hex(4), start=start, end=end, reason=reason)
+        window = MaintenanceWindow(id=secrets.token_hex(4), start=start, end=end, reason=reason)
         self._want(windows=(*self.intent.windows, window))
         self.look(quiet_s=0.0)
         return next((w for w in self.intent.windows if w.id == window.id), window)
 
-    def cancel_window(self, window: Window) -> None:
+    def cancel_window(self, window: MaintenanceWindow) -> None:
         """Plan it no more; where it has drained the appliance, that is over too."""
         self._want(windows=tuple(w for w in self.intent.windows if w.id != window.id))
         if window.has_begun and self.duty.until == window.end:
@@ -106,11 +108,13 @@ class Operations:
         self._begin_window(now)
         duty = self.duty.look(now, is_quiet=quiet_s >= self._settings.quiet_s)
         if duty.state is not self.duty.state:
-            is_over = duty.state is Duty.ENABLED
+            is_over = duty.state is DutyState.ENABLED
             _log.info("%s", "enabled, as planned" if is_over else duty.state.value)
         windows = keep_future(self.intent.windows, now)
         if duty is not self.duty or windows != self.intent.windows:
             self._want(duty=duty, windows=windows)
+        elif self._fault:
+            self._save()
         self.tell_workers()
 
     def _begin_window(self, now: float) -> None:
@@ -132,36 +136,53 @@ class Operations:
             return
         self.intent = intent
         self._link.note(_NOTE, msgspec.to_builtins(intent))
-        if self._state_file is not None:
-            _save(self._state_file, intent)
+        self._save()
         self.tell_workers()
+
+    def _save(self) -> None:
+        """Into the state file. A disk that is full or read-only is tried again once a second."""
+        if self._state_file is None:
+            return
+        fault = _write(self._state_file, self.intent)
+        if fault and not self._fault:
+            file = self._state_file
+            _log.error("control: %s: %s: what is wanted is lost with a restart", file, fault)
+        elif self._fault and not fault:
+            _log.warning("control: %s is written again", self._state_file)
+        self._fault = fault
 
     def tell_workers(self) -> None:
         """What /healthz is to say, and whether to turn new requests away, if that has changed."""
         obstacle = self._find_obstacle()
         draining = self.duty.state.value if self.duty.is_draining else None
-        order = {
-            "do": "duty",
-            "word": draining or obstacle or "serving",
-            "is_fit": not draining and not obstacle,
-            "turns_away": self.duty.turns_away(self._clock()),
-        }
+        order = TakeDuty(
+            word=draining or obstacle or "serving",
+            is_fit=not draining and not obstacle,
+            turns_away=self.duty.turns_away(self._clock()),
+        )
         if order != self._told:
             self._told = order
             self._link.order_workers("duty", order)
 
 
 def recall_intent(notes: dict[str, Any], state_file: Path | None) -> Intent:
-    """From the supervisor's notes, which are newer, or from the state folder."""
+    """From the supervisor's notes, which are newer, or from the state folder.
+
+    What cannot be read is said, and not used: the appliance then serves.
+    """
     if _NOTE in notes:
-        return msgspec.convert(notes[_NOTE], Intent)
-    if state_file is None or not state_file.exists():
-        return Intent(duty=DutyRecord(since=time.time()))
-    try:
-        return msgspec.json.decode(state_file.read_bytes(), type=Intent)
-    except (OSError, msgspec.DecodeError) as error:
-        _log.error("control: %s is not used: %s", state_file, error)
-        return Intent(duty=DutyRecord(since=time.time()))
+        try:
+            return msgspec.convert(notes[_NOTE], Intent)
+        except msgspec.ValidationError as error:  # a version with other words
+            _log.error("control: what was noted is not used: %s", error)
+    if state_file is not None:
+        try:
+            return msgspec.json.decode(state_file.read_bytes(), type=Intent)
+        except FileNotFoundError:  # nothing was ever wanted
+            pass
+        except (OSError, msgspec.DecodeError) as error:
+            _log.error("control: %s is not used: %s", state_file, error)
+    return Intent(duty=DutyRecord(since=time.time()))
 
 
 def state_file_in(folder: Path | None) -> Path | None:
@@ -169,14 +190,10 @@ def state_file_in(folder: Path | None) -> Path | None:
     return None if folder is None else folder / _FILE
 
 
-def _save(file: Path, intent: Intent) -> None:
-    """Whole or not at all, also when the power goes."""
-    draft = file.with_suffix(".draft")
+def _write(file: Path, intent: Intent) -> str:
+    """Whole or not at all, also when the power goes. Returns why it cannot be; empty if it was."""
     try:
-        with draft.open("wb") as out:
-            out.write(msgspec.json.encode(intent))
-            out.flush()
-            os.fsync(out.fileno())
-        draft.rename(file)
+        replace_file(file, msgspec.json.encode(intent), durable=True)
     except OSError as error:
-        _log.error("control: %s: %s: what is wanted is lost with a restart", file, error.strerror)
+        return error.strerror or str(error)
+    return ""

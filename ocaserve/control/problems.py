@@ -43,17 +43,21 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         self.headers = dict(headers or {})
 
 
-def answer_problem(problem: Problem) -> web.Response:
-    """The response that tells it."""
-    details = ProblemDetails(
+def describe_problem(problem: Problem) -> ProblemDetails:
+    """What tells it."""
+    return ProblemDetails(
         title=HTTPStatus(problem.status).phrase,
         status=problem.status,
         detail=problem.detail,
         faults=list(problem.faults) or UNSET,
     )
+
+
+def answer_problem(problem: Problem) -> web.Response:
+    """The response that tells it."""
     return web.Response(
         status=problem.status,
-        body=msgspec.json.encode(details),
+        body=msgspec.json.encode(describe_problem(problem)),
         content_type=MEDIA_TYPE,
         headers=problem.headers,
     )

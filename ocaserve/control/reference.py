@@ -5,19 +5,25 @@ prints docs/api.md.
 from __future__ import annotations
 
 import inspect
+import json
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
-from ocaserve.control.app import build_app
+from aiohttp import web
+
 from ocaserve.control.auth import Guard
-from ocaserve.control.link import Link
+from ocaserve.control.endpoints import OFFERED
 from ocaserve.control.openapi import describe_api
-from ocaserve.control.routing import ROUTES
 from ocaserve.control.state import ControlState
+from ocaserve.control.wiring import build_app
+from ocaserve.link import Link
 from ocaserve.metrics import CounterMap
+from ocaserve.serving.counters import COUNTERS, GAUGES
 from ocaserve.settings import Tokens, settings_from_directories
 
 Json = Mapping[str, Any]
@@ -32,42 +38,109 @@ The API is offered on the addresses of `[control]`. Bodies and answers are JSON,
 problem as in RFC 9457 (`application/problem+json`). Where a call needs a role, the token is sent as
 `Authorization: Bearer …`; "operate" may read, too. On loopback, reading needs no token.
 
+The examples are for a shell on the appliance; `TOKEN` stands for one of the role `operate`.
+
 Any call may be answered with 500 or 503; one that needs a role also with 401, 403 or 421; one with
 a body also with 400, 413, 415 or 422, one with parameters with 400. Other refusals stand with it.
 """
+_PLACE = "http://127.0.0.1:8081"
+PATHS = {"id": "1a2b3c4d", "key": "film.mp4", "name": "status", "queue": "encode"}
+"""Of the parts of a path that stand in braces."""
+_BODIES: Json = {
+    "/v1/drain": {"reason": "a disk is replaced", "until": "2030-01-31T06:00:00Z"},
+    "/v1/maintenance": {
+        "start": "2030-01-31T02:00:00Z", "end": "2030-01-31T06:00:00Z", "reason": "new disks",
+    },
+    "/v1/queues/{queue}/kick": {"n": 10},
+}  # fmt: skip
+"""Where more than what must be given is usual."""
 _OF_ALL = {"400", "401", "403", "413", "415", "421", "422", "500", "503"}
 
 
 def describe_reference() -> str:
     """All calls, then all shapes, as Markdown."""
-    document = document_api()
+    return describe_document(document_api(), _HEAD, lambda _: _PLACE)
+
+
+def describe_document(document: Json, head: str, place_of: Callable[[str], str]) -> str:
+    """The same of an OpenAPI document. place_of: where a path is answered, as a URL."""
     shapes = document["components"]["schemas"]
     calls = "".join(
-        _describe_call(method.upper(), path, operation)
+        _describe_call(method.upper(), path, operation, shapes, place_of(path))
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     )
     described = "".join(_describe_shape(name, shapes[name]) for name in sorted(shapes))
-    return f"{_HEAD}\n## Calls\n{calls}\n## Shapes\n{described}"
+    return f"{head}\n## Calls\n{calls}\n## Shapes\n{described}"
 
 
 def document_api() -> Json:
-    """The OpenAPI document of an appliance with the default settings.
+    """The OpenAPI document of an appliance with the default settings."""
+    with sample_application() as app:
+        endpoints = app[OFFERED]
+        return describe_api(endpoints)
 
-    Routes belong to the parts that register them, so a whole application is built, and never run.
-    """
+
+@contextmanager
+def sample_application() -> Iterator[web.Application]:
+    """A whole application with the default settings: endpoints and metrics belong to its parts."""
     ours, theirs = socket.socketpair()
     with tempfile.TemporaryDirectory() as name, ours, theirs:
         folder = Path(name)
         settings = settings_from_directories([name])
-        counters = CounterMap(["requests"], [], 1)
-        state = ControlState(settings, counters, Link(ours), folder, Guard(Tokens(), ""))
-        routes = build_app(state)[ROUTES]
-        return describe_api(routes)
+        counters = CounterMap(COUNTERS, GAUGES, 1)
+        yield build_app(ControlState(settings, counters, Link(ours), folder, Guard(Tokens(), "")))
 
 
-def _describe_call(method: str, path: str, operation: Json) -> str:
-    return f"\n### {method} {path}\n\n" + "\n".join(_lines_of_call(operation)) + "\n"
+def _describe_call(method: str, path: str, operation: Json, shapes: Json, place: str) -> str:
+    lines = "\n".join(_lines_of_call(operation))
+    example = _curl(method, path, operation, shapes, place)
+    return f"\n### {method} {path}\n\n{lines}\n\n```sh\n{example}\n```\n"
+
+
+def _curl(method: str, path: str, operation: Json, shapes: Json, place: str) -> str:
+    """A call that can be made, with what must be given."""
+    words = ["curl"]
+    if method != ("POST" if "requestBody" in operation else "GET"):  # --json is a POST
+        words += ["-X", method]
+    if _role(operation) == "operate":
+        words.append("-H 'Authorization: Bearer TOKEN'")
+    if "requestBody" in operation:
+        (content,) = operation["requestBody"]["content"].values()
+        body = _BODIES.get(path) or example_of(content["schema"], shapes)
+        words.append(f"--json '{json.dumps(body)}'")
+    elif "text/event-stream" in str(operation["responses"]):
+        words.append("-N")
+    for name, value in PATHS.items():
+        path = path.replace(f"{{{name}}}", value)
+    query = {
+        parameter["name"]: example_of(parameter["schema"], shapes)
+        for parameter in operation["parameters"]
+        if parameter["in"] == "query" and parameter["required"]
+    }
+    url = f"{place}{path}" + (f"?{urlencode(query)}" if query else "")
+    return " ".join([*words, f"'{url}'" if query else url])
+
+
+def example_of(schema: Json, shapes: Json) -> Any:
+    """A value that a schema allows, with the members that must be there."""
+    if "$ref" in schema:
+        return example_of(shapes[schema["$ref"].rsplit("/", 1)[1]], shapes)
+    if "examples" in schema:
+        return schema["examples"][0]
+    if "anyOf" in schema:
+        return example_of(schema["anyOf"][0], shapes)
+    match schema.get("type"):
+        case "object":
+            required, members = schema.get("required", ()), schema.get("properties", {})
+            return {name: example_of(members[name], shapes) for name in required}
+        case "array":
+            return [example_of(schema["items"], shapes)]
+        case "integer" | "number":
+            return schema.get("minimum", 0)
+        case _:
+            times = schema.get("format") == "date-time"
+            return "2030-01-31T06:00:00Z" if times else "1a2b3c4d5e6f7a8b"
 
 
 def _lines_of_call(operation: Json) -> Iterator[str]:
@@ -143,6 +216,8 @@ def _type(schema: Json) -> str:
         return f"[{name}](#{name.lower()})"
     if "anyOf" in schema:
         return " or ".join(map(_type, schema["anyOf"]))
+    if "const" in schema:
+        return f"`{schema['const']}`"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     kind = schema.get("type", "anything")
@@ -152,7 +227,8 @@ def _type(schema: Json) -> str:
         return (
             f"object of {_type(extra)}" if (extra := schema.get("additionalProperties")) else kind
         )
-    return str(kind) + _bounds(schema)
+    words = f"{kind} ({schema['format']})" if "format" in schema else str(kind)
+    return words + _bounds(schema)
 
 
 def _array(schema: Json) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from ocaserve.control.handlers.health import describe_capacity
 from ocaserve.control.state import STATE
+from ocaserve.control.views.health import describe_capacity
 from ocaserve.control.wellness import wellness_of
 from ocaserve.health import Level
 
@@ -69,16 +69,25 @@ def report_sections(app: web.Application) -> dict[str, Callable[[], Section]]:
         return {"serving_workers": len(state.serving_workers()), **shown}
 
     def content() -> Section:
-        stores = wellness_of(app).stores()
+        stores, room = wellness_of(app).stores(), wellness_of(app).room()
         return {
             "stores": len(stores),
             "stores_in_error": sum(store.level is Level.ERROR for store in stores),
-            "total_bytes": sum(store.total or 0 for store in stores),
-            "free_bytes": sum(store.free or 0 for store in stores),
+            "total_bytes": room.total,
+            "free_bytes": room.free,
+        }
+
+    def place() -> Section:
+        appliance = state.settings.appliance
+        return {
+            "urls": appliance.urls,
+            "location": appliance.location,
+            "site_kind": appliance.site_kind,
         }
 
     seconds = state.settings.report.interval_s
     return {
+        "place": place,
         "health": Steady(health, lambda it: {**it, "reasons": None}, seconds),
         "capacity": Steady(
             capacity, lambda it: (it["serving_workers"], it["free_bits_per_s"] == 0), seconds

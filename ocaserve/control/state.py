@@ -16,11 +16,12 @@ from prometheus_client import CollectorRegistry
 
 from ocaserve.control.auth import Guard
 from ocaserve.control.duty import DutyRecord
-from ocaserve.control.link import Link
+from ocaserve.control.obstacles import Beginning, Obstacle
 from ocaserve.control.operations import Intent, Operations
 from ocaserve.control.traffic import Traffic
 from ocaserve.health import Component
-from ocaserve.lifecycle import Duty, Phase
+from ocaserve.lifecycle import DutyState, Phase
+from ocaserve.link import Link
 from ocaserve.metrics import CounterMap
 from ocaserve.settings import Settings
 
@@ -58,7 +59,11 @@ class ReloadOutcome(Struct, frozen=True):
 
 
 class Appliance(Struct, frozen=True):
-    """The whole, as the supervisor shows it. `started`: seconds since the epoch."""
+    """The whole, as the supervisor shows it.
+
+    `started`: seconds since the epoch. `defects`: steps of the supervisor that failed. `missing`:
+    addresses that cannot be listened on, and why not.
+    """
 
     phase: Phase = Phase.STARTING
     pid: int = 0
@@ -68,7 +73,9 @@ class Appliance(Struct, frozen=True):
     wanted: int = 0
     deaths: int = 0
     resting: int = 0
+    defects: int = 0
     listen: list[str] = []
+    missing: dict[str, str] = {}
     services: list[ServiceRow] = []
     reload: ReloadOutcome = ReloadOutcome()
 
@@ -93,7 +100,7 @@ class ControlState:
         self.folder = folder
         self.guard = guard
         self.operations = Operations(
-            intent or Intent(), settings.drain, link, state_file, self.find_obstacle
+            intent or Intent(), settings.drain, link, state_file, self._word_of_obstacle
         )
         self.appliance = Appliance(started=time.time())
         self.traffic = Traffic(settings.drain.quiet_bits_per_s)
@@ -101,7 +108,8 @@ class ControlState:
         self.lost_contact = ""  # why the control plane cannot be reached, told by who reports to it
         self.components: list[Component] = []
         self.registry = CollectorRegistry()
-        self.obstacles: list[Callable[[], str | None]] = []
+        self.beginning = Beginning(self.notes, link.note)
+        self.obstacles: list[Callable[[], Obstacle | None]] = [self.beginning.find_obstacle]
         self.monotonic_offset = time.time() - time.monotonic()  # to make times of what is shown
 
     def see(self, appliance: dict[str, Any]) -> None:
@@ -118,19 +126,37 @@ class ControlState:
         """starting, serving, draining, drained or stopping."""
         phase = self.appliance.phase
         if phase is Phase.SERVING:
-            return "serving" if self.duty.state is Duty.ENABLED else self.duty.state.value
+            return "serving" if self.duty.state is DutyState.ENABLED else self.duty.state.value
         return "starting" if phase is Phase.STARTING else "stopping"
 
     @property
     def takes_traffic(self) -> bool:
         """Whether clients should be sent here: what /healthz says with 200 or 503."""
-        return self.lifecycle == "serving" and not self.find_obstacle()
+        return self.lifecycle == "serving" and self.find_obstacle() is None
 
-    def find_obstacle(self) -> str | None:
-        """Why clients should not be sent here although the operator wants it, in a word."""
+    @property
+    def word(self) -> str:
+        """What /healthz says: `serving` if, and only if, clients should be sent here."""
+        obstacle = self.find_obstacle() if self.lifecycle == "serving" else None
+        return obstacle.word if obstacle else self.lifecycle
+
+    @property
+    def why(self) -> str:
+        """Why clients should not be sent here; empty while they should."""
+        if self.lifecycle != "serving":
+            return self.duty.reason or f"the appliance is {self.lifecycle}"
+        obstacle = self.find_obstacle()
+        return obstacle.reason if obstacle else ""
+
+    def find_obstacle(self) -> Obstacle | None:
+        """Why clients should not be sent here although the operator wants it."""
         if self.lost_contact and self.settings.drain.lost_contact == "withdraw":
-            return "withdrawn"
-        return next((word for find in self.obstacles if (word := find())), None)
+            return Obstacle("withdrawn", f"control plane: {self.lost_contact}")
+        return next((found for find in self.obstacles if (found := find())), None)
+
+    def _word_of_obstacle(self) -> str | None:
+        obstacle = self.find_obstacle()
+        return obstacle.word if obstacle else None
 
     def look(self) -> None:
         """Once a second: what is sent now, and what is due by now."""

@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 _WINDOW_S = 5.0  # long enough to smooth whole segments, short enough to show a drain at once
-_BYTES = ("bytes_sendfile_hot", "bytes_sendfile_cold", "bytes_ktls", "bytes_copied")
+PATHS = ("sendfile_hot", "sendfile_cold", "ktls", "copied")
+"""The ways that bytes of bodies take, as their counters name them."""
 
 
-class Sample(NamedTuple):
-    """`at`: of the monotonic clock, in seconds. `body_bytes`: sent since the start."""
+class TrafficSample(NamedTuple):
+    """`at`: of the monotonic clock, in seconds. `totals`: each counter's sum over all workers."""
 
     at: float
-    body_bytes: int
-    requests: int
+    totals: Mapping[str, int]
+
+    @property
+    def body_bytes(self) -> int:
+        """Sent since the start, all ways together."""
+        return sum(self.totals.get(f"bytes_{path}", 0) for path in PATHS)
 
 
 class Traffic:
@@ -24,23 +29,18 @@ class Traffic:
     def __init__(self, quiet_bits_per_s: float = 0.0) -> None:
         self._quiet_bits_per_s = quiet_bits_per_s
         self._quiet_since: float | None = None
-        self._samples: deque[Sample] = deque()
-        self.connections = 0
-        self.totals: Mapping[str, int] = {}
+        self._samples: deque[TrafficSample] = deque()
 
     def sample(self, totals: Mapping[str, int], now: float) -> None:
         """Take the counters' sums over all workers."""
-        self.totals = totals
-        self.connections = totals.get("connections", 0)
-        body_bytes = sum(totals.get(name, 0) for name in _BYTES)
-        sample = Sample(now, body_bytes, totals.get("requests", 0))
+        sample = TrafficSample(now, totals)
         if self._samples:
             self._judge(self._samples[-1], sample)
         self._samples.append(sample)
         while len(self._samples) > 2 and self._samples[1].at <= now - _WINDOW_S:
             self._samples.popleft()
 
-    def _judge(self, before: Sample, after: Sample) -> None:
+    def _judge(self, before: TrafficSample, after: TrafficSample) -> None:
         bits_per_s = 8 * (after.body_bytes - before.body_bytes) / (after.at - before.at)
         if bits_per_s > self._quiet_bits_per_s:
             self._quiet_since = None
@@ -52,16 +52,31 @@ class Traffic:
         return 0.0 if self._quiet_since is None else now - self._quiet_since
 
     @property
-    def bits_per_s(self) -> float:
-        """Of bodies, all ways of sending together."""
-        return 8 * self._per_s("body_bytes")
+    def totals(self) -> Mapping[str, int]:
+        """As of the latest sample."""
+        return self._samples[-1].totals if self._samples else {}
 
     @property
-    def requests_per_s(self) -> float:
-        return self._per_s("requests")
+    def connections(self) -> int:
+        """Open now."""
+        return self.totals.get("connections", 0)
 
-    def _per_s(self, name: str) -> float:
+    @property
+    def bits_per_s(self) -> float:
+        """Of bodies, all ways of sending together."""
+        return 8 * sum(self.per_s(f"bytes_{path}") for path in PATHS)
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Of the bytes sent lately, by the way they took; nothing while none are sent."""
+        rates = {path: self.per_s(f"bytes_{path}") for path in PATHS}
+        total = sum(rates.values())
+        return {path: rate / total for path, rate in rates.items()} if total else {}
+
+    def per_s(self, name: str) -> float:
+        """How quickly a counter grows."""
         if len(self._samples) < 2:
             return 0.0
         first, last = self._samples[0], self._samples[-1]
-        return float((getattr(last, name) - getattr(first, name)) / (last.at - first.at))
+        grown = last.totals.get(name, 0) - first.totals.get(name, 0)
+        return grown / (last.at - first.at)

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from functools import partial
 from time import monotonic, time
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from ocaserve.control.endpoints import run_in_background
+from ocaserve.control.obstacles import Obstacle
 from ocaserve.control.state import STATE, ControlState
-from ocaserve.health import Component, Health, Level, Timing
+from ocaserve.health import Component, Health, Timing
 from ocaserve.health.capacity import Capacity, Load, estimate_capacity
 from ocaserve.health.certificates import CertificatesComponent
-from ocaserve.health.contact import ContactComponent
+from ocaserve.health.consequences import Effect, find_effect
 from ocaserve.health.host_components import HOST_COMPONENTS, ClockComponent, HostComponent
 from ocaserve.health.hysteresis import Raised
+from ocaserve.health.listeners import ListenersComponent
 from ocaserve.health.monitor import HostWatch, Monitor
-from ocaserve.health.stores import StoresComponent, StoreShown, StoreWatch, show_store
+from ocaserve.health.store_looks import StoreWatch, look_at
+from ocaserve.health.stores import (
+    HeldStore,
+    Holdings,
+    Room,
+    StoreCondition,
+    StoresComponent,
+    room_of,
+    show_store,
+)
 from ocaserve.health.workers import WorkerFacts, WorkersComponent
 from ocaserve.host.sampling import Sampler
 from ocaserve.lifecycle import Phase
+from ocaserve.serving.counters import STORE_BYTES
 from ocaserve.settings import Settings
+from ocaserve.stores.judging import StoreState
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +55,19 @@ class Wellness:
         self._host = HostWatch(
             Sampler([store.path for store in settings.store], self._processes).sample
         )
-        self._stores = [StoreWatch(store.path) for store in settings.store]
+        self._certificates = CertificatesComponent(
+            Timing(_NOW, _NOW),
+            settings.health,
+            list(certificate_files(settings)),
+            time,
+            [pair.cert for pair in settings.tls.certificates],
+        )
+        look = partial(
+            look_at,
+            most=settings.serve.store_trial_objects,
+            failing_share=settings.serve.store_failing_share,
+        )
+        self._stores = [StoreWatch(store.path, look) for store in settings.store]
         self._monitor = Monitor(
             settings.health.interval_s,
             self._host.look,
@@ -64,23 +91,42 @@ class Wellness:
             most_connections=len(state.serving_workers()) * state.settings.serve.limits.connections,
         )
         return estimate_capacity(
-            self._host.reading, load, state.settings.health, is_fit=self.is_fit
+            self._host.reading, load, state.settings.health, held_by=self._held_by()
         )
+
+    def _held_by(self) -> str:
+        if self.find_obstacle() is not None:
+            return "health"
+        full = find_effect(self.health, Effect.TAKES_NO_MORE)
+        return full.component if full else ""
+
+    def find_obstacle(self) -> Obstacle | None:
+        """Why clients are better off elsewhere: see `health.consequences`."""
+        found = find_effect(self.health, Effect.TURNS_AWAY)
+        return Obstacle("unhealthy", f"{found.component}: {found.reason}") if found else None
 
     @property
-    def is_fit(self) -> bool:
-        """Whether clients should be sent here. A lost control plane is a matter of its own:
-        `drain.lost_contact` decides what that means.
-        """
-        return all(
-            finding.level is not Level.ERROR or finding.component == ContactComponent.name
-            for finding in self.health.findings
-        )
+    def has_looked(self) -> bool:
+        """Whether health was read once."""
+        return self._monitor.has_looked
 
-    def stores(self) -> list[StoreShown]:
+    def certificates(self) -> Mapping[str, float]:
+        """When each certificate expires, by its file, in seconds since the epoch."""
+        return self._certificates.expiries
+
+    def stores(self) -> list[StoreCondition]:
         """Each store as its latest look found it."""
         now, settings = monotonic(), self._state.settings.health
-        return [show_store(store.path, store.facts(now), settings) for store in self._stores]
+        holdings = self._holdings()
+        return [
+            show_store(store.path, store.facts(now), settings, holdings.get(store.path, ()))
+            for store in self._stores
+        ]
+
+    def room(self) -> Room:
+        """On the disks of all stores together, each disk once."""
+        now = monotonic()
+        return room_of(facts for store in self._stores if (facts := store.facts(now)) is not None)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -99,9 +145,13 @@ class Wellness:
             yield HostComponent(name, lasting, settings, self._host.read)
         yield ClockComponent(lasting, settings, self._host.read)
         yield WorkersComponent(shown_at_once, settings, self._workers)
-        yield StoresComponent(shown_at_once, settings, self._stores, self._failed_stores)
-        files = list(certificate_files(self._state.settings))
-        yield CertificatesComponent(Timing(_NOW, _NOW), settings, files, time)
+        yield StoresComponent(shown_at_once, settings, self._stores, self._holdings)
+        yield self._certificates
+        yield ListenersComponent(
+            shown_at_once,
+            lambda: self._state.appliance.listen,
+            lambda: self._state.appliance.missing,
+        )
 
     def _processes(self) -> Iterable[int]:
         appliance = self._state.appliance
@@ -126,8 +176,19 @@ class Wellness:
             for worker in self._state.serving_workers()
         }
 
-    def _failed_stores(self) -> int:
-        return self._state.traffic.totals.get("stores_failed", 0)
+    def _holdings(self) -> Holdings:
+        counters = self._state.counters
+        columns = counters.columns(STORE_BYTES)
+        found: dict[str, list[HeldStore]] = {path: [] for path in columns}
+        for worker in self._state.serving_workers():
+            gauges = counters.gauges_of(worker.slot)
+            for path, column in columns.items():
+                state = gauges[f"store_state_{column}"]
+                device, inode = gauges[f"store_device_{column}"], gauges[f"store_inode_{column}"]
+                if state:  # else it has not looked yet, or serves by other settings
+                    is_failed = state == StoreState.FAILED.value
+                    found[path].append(HeldStore(is_failed, device, inode))
+        return found
 
 
 def _recall(notes: Mapping[str, Any]) -> dict[str, Raised]:
@@ -143,9 +204,7 @@ def certificate_files(settings: Settings) -> Iterator[str]:
     """Of the control interface, and of the data plane where that speaks TLS."""
     if settings.control.certificate:
         yield settings.control.certificate
-    tls = getattr(settings, "tls", None)
-    for pair in getattr(tls, "certificates", ()):
-        yield pair.cert
+    yield from (pair.cert for pair in settings.tls.certificates)
 
 
 WELLNESS = web.AppKey("WELLNESS", Wellness)
@@ -159,7 +218,11 @@ def start_wellness(app: web.Application) -> None:
         yield
         wellness.close()
 
+    state = app[STATE]
+    state.obstacles.append(lambda: wellness_of(app).find_obstacle())
+    state.beginning.await_first(lambda: wellness_of(app).has_looked, "health has not been read yet")
     app.cleanup_ctx.append(context)
+    run_in_background(app, "health", lambda app: wellness_of(app).run())
 
 
 def wellness_of(app: web.Application) -> Wellness:

@@ -10,14 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ocaserve.doctor.checks import Check, Finding, Reading, Source, State, judge_all
+from ocaserve.doctor.checks import Check, CheckResult, CheckState, HostSource, HostValue, judge_all
 from ocaserve.doctor.everywhere import common_checks
 from ocaserve.doctor.freebsd import freebsd_checks
 from ocaserve.doctor.linux import linux_checks
 from ocaserve.doctor.needs import Needs
 
 __all__ = [
-    "Check", "Finding", "Needs", "Reading", "Source", "State", "checks_for", "judge_all",
+    "Check",
+    "CheckResult",
+    "CheckState",
+    "HostSource",
+    "HostValue",
+    "Needs",
+    "checks_for",
+    "judge_all",
 ]  # fmt: skip
 
 

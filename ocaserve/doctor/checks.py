@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
 
-class Source(NamedTuple):
+class HostSource(NamedTuple):
     """What a check reads. `kind` says how, `key` what: ("sysctl", "net.core.somaxconn")."""
 
     kind: str
@@ -18,7 +19,7 @@ class Source(NamedTuple):
         return f"{self.kind} {self.key}".rstrip()
 
 
-class Reading(NamedTuple):
+class HostValue(NamedTuple):
     """A value of the host. None: the host has no such thing, or does not tell."""
 
     value: str | None
@@ -32,7 +33,7 @@ class Rule(NamedTuple):
     holds: Callable[[str], bool]
 
 
-class State(Enum):
+class CheckState(Enum):
     """What a check found."""
 
     GOOD = "good"
@@ -49,24 +50,24 @@ class Check:
     """
 
     name: str
-    source: Source
+    source: HostSource
     rule: Rule
     cost: str
     change: str
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """A check and what one of its readings came to."""
 
     check: Check
-    reading: Reading
-    state: State
+    reading: HostValue
+    state: CheckState
 
     @property
     def change(self) -> str:
-        """The command, for this subject."""
-        return self.check.change.replace("{subject}", self.reading.subject)
+        """The command, for this subject, as a shell takes it."""
+        return self.check.change.replace("{subject}", shlex.quote(self.reading.subject))
 
     def as_json(self) -> dict[str, str | None]:
         """All of it, for programs."""
@@ -82,20 +83,20 @@ class Finding:
         }
 
 
-ReadSource = Callable[[Source], Sequence[Reading]]
+ReadSource = Callable[[HostSource], Sequence[HostValue]]
 
 
-def judge_all(checks: Iterable[Check], read: ReadSource) -> Iterator[Finding]:
+def judge_all(checks: Iterable[Check], read: ReadSource) -> Iterator[CheckResult]:
     """Each check with each of its readings; one without any is unknown."""
     for check in checks:
-        for reading in read(check.source) or [Reading(None)]:
-            yield Finding(check, reading, _judge(check.rule, reading.value))
+        for reading in read(check.source) or [HostValue(None)]:
+            yield CheckResult(check, reading, _judge(check.rule, reading.value))
 
 
-def _judge(rule: Rule, value: str | None) -> State:
+def _judge(rule: Rule, value: str | None) -> CheckState:
     if value is None:
-        return State.UNKNOWN
+        return CheckState.UNKNOWN
     try:
-        return State.GOOD if rule.holds(value) else State.WRONG
+        return CheckState.GOOD if rule.holds(value) else CheckState.WRONG
     except (ValueError, IndexError):  # a form that no kernel known to us has
-        return State.UNKNOWN
+        return CheckState.UNKNOWN

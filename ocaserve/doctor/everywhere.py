@@ -7,10 +7,12 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from ocaserve.doctor.checks import Check, Rule, Source
+from ocaserve.doctor.checks import Check, HostSource, Rule
 from ocaserve.doctor.needs import Needs
 from ocaserve.doctor.rules import at_least, one_of, version_at_least
 
+_DROP_INS = "/etc/systemd/system/ocaserve.service.d"
+_RESTART = "systemctl daemon-reload && systemctl restart ocaserve"
 _NONE = Rule("none", lambda text: text.startswith("0 of "))
 
 
@@ -21,6 +23,8 @@ def common_checks(needs: Needs, *, is_freebsd: bool) -> Sequence[Check]:
         *_surroundings(is_freebsd),
         *(_tls(is_freebsd) if needs.kernel_tls else ()),
         *_stores(needs),
+        *(_fill(needs, is_freebsd) if needs.fills else ()),
+        *(_locked_memory(needs, is_freebsd) if needs.pinned_bytes else ()),
         _descriptors(needs, is_freebsd),
     )
 
@@ -37,7 +41,7 @@ def pinned(distribution: str) -> str:
 def _exabgp() -> Sequence[Check]:
     version = pinned("exabgp")
     install = f"{sys.executable} -m pip install exabgp=={version}"
-    source = Source("distribution", "exabgp")
+    source = HostSource("distribution", "exabgp")
     return (
         Check(
             "exabgp",
@@ -61,7 +65,7 @@ def _surroundings(is_freebsd: bool) -> Sequence[Check]:
     return (
         Check(
             "clock",
-            Source("clock"),
+            HostSource("clock"),
             one_of("synchronised"),
             "signed URLs expire too early or too late, certificates seem invalid, reports of "
             "several appliances do not fit together",
@@ -71,14 +75,14 @@ def _surroundings(is_freebsd: bool) -> Sequence[Check]:
         ),
         Check(
             "time-zones",
-            Source("time-zones"),
+            HostSource("time-zones"),
             at_least(1, "zones"),
             "a fill window in local time cannot be computed",
             "tzsetup" if is_freebsd else "apt-get install tzdata",
         ),
         Check(
             "ipv6",
-            Source("ipv6"),
+            HostSource("ipv6"),
             one_of("an address"),
             "clients that prefer IPv6 are steered to another appliance, whatever routes are "
             "announced for them here",
@@ -93,7 +97,7 @@ def _tls(is_freebsd: bool) -> Sequence[Check]:
     return (
         Check(
             "tls-library",
-            Source("openssl"),
+            HostSource("openssl"),
             version_at_least(3, 0),
             "keys cannot be handed to the kernel, so workers encrypt: about eight times the "
             "processor time for each byte",
@@ -107,7 +111,7 @@ def _stores(needs: Needs) -> Sequence[Check]:
     return (
         Check(
             "store-owner",
-            Source("store", "owned by others"),
+            HostSource("store", "owned by others"),
             _NONE,
             "the kernel tells only the owner of a file which of its pages are in memory, so every "
             "send of another user's file goes through a thread: a third slower, measured",
@@ -115,7 +119,7 @@ def _stores(needs: Needs) -> Sequence[Check]:
         ),
         Check(
             "store-readable",
-            Source("store", "unreadable"),
+            HostSource("store", "unreadable"),
             _NONE,
             "clients hear that these objects are not there",
             f"{own} && chmod -R u+rX {{subject}}",
@@ -123,16 +127,63 @@ def _stores(needs: Needs) -> Sequence[Check]:
     )
 
 
-def _descriptors(needs: Needs, is_freebsd: bool) -> Check:
-    folder = "/etc/systemd/system/ocaserve.service.d"
+def _fill(needs: Needs, is_freebsd: bool) -> Sequence[Check]:
+    by_user = Check(
+        "fill-store",
+        HostSource("store", "writable by the user"),
+        one_of("yes"),
+        "nothing can be fetched into this store",
+        f"chown {needs.user}: {{subject}} && chmod u+rwx {{subject}}",
+    )
+    if is_freebsd:
+        return (by_user,)
+    by_unit = Check(
+        "fill-unit",
+        HostSource("store", "writable by the unit"),
+        one_of("yes"),
+        "the service manager shows the store read-only: nothing can be fetched into it",
+        f"mkdir -p {_DROP_INS} && printf '[Service]\\nReadOnlyPaths=\\nReadWritePaths=%s\\n'"
+        f" {{subject}} >> {_DROP_INS}/fill.conf && {_RESTART}",
+    )
+    return by_user, by_unit
+
+
+def _locked_memory(needs: Needs, is_freebsd: bool) -> Sequence[Check]:
     linux = (
-        f"mkdir -p {folder} && printf '[Service]\\nLimitNOFILE={needs.descriptors}\\n'"
-        f" > {folder}/limits.conf && systemctl daemon-reload && systemctl restart ocaserve"
+        f"mkdir -p {_DROP_INS} && printf '[Service]\\nLimitMEMLOCK=infinity\\n'"
+        f" > {_DROP_INS}/memory.conf && {_RESTART}"
+    )
+    freebsd = "sysrc ocaserve_limits='-l infinity' && service ocaserve restart"
+    less = "fewer of the most wanted objects stay in memory than `serve.pinned_bytes` says"
+    folder = "/usr/local/etc/ocaserve" if is_freebsd else "/etc/ocaserve"
+    least = needs.pinned_bytes
+    return (
+        Check(
+            "locked-memory",
+            HostSource("limit", "locked-memory"),
+            at_least(least, "bytes"),
+            less,
+            freebsd if is_freebsd else linux,
+        ),
+        Check(
+            "lockable-memory",
+            HostSource("lockable-memory"),
+            at_least(least, "bytes in half of the memory"),
+            f"no more than half of it is locked: {less}",
+            f"editor {folder}/ocaserve.toml && ocaserve reload",
+        ),
+    )
+
+
+def _descriptors(needs: Needs, is_freebsd: bool) -> Check:
+    linux = (
+        f"mkdir -p {_DROP_INS} && printf '[Service]\\nLimitNOFILE={needs.descriptors}\\n'"
+        f" > {_DROP_INS}/limits.conf && {_RESTART}"
     )
     freebsd = f"sysrc ocaserve_limits='-n {needs.descriptors}' && service ocaserve restart"
     return Check(
         "descriptors",
-        Source("limit", "descriptors"),
+        HostSource("limit", "descriptors"),
         at_least(needs.descriptors),
         "connections are refused and files not opened, long before memory or network is used up",
         freebsd if is_freebsd else linux,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ocaserve.doctor.checks import Check, Rule, Source
+from ocaserve.doctor.checks import Check, HostSource, Rule
 from ocaserve.doctor.needs import Needs
 from ocaserve.doctor.rules import at_least, one_of, version_at_least
 
@@ -39,20 +39,20 @@ def freebsd_checks(needs: Needs) -> Sequence[Check]:
 
 
 def _sysctl(name: str, key: str, rule: Rule, value: str | int, cost: str) -> Check:
-    return Check(name, Source("sysctl", key), rule, cost, f"sysctl {key}={value}")
+    return Check(name, HostSource("sysctl", key), rule, cost, f"sysctl {key}={value}")
 
 
 _FIXED = (
     Check(
         "kernel",
-        Source("kernel"),
+        HostSource("kernel"),
         version_at_least(13),
         "O_RESOLVE_BENEATH is missing, so no symbolic link in a store is followed",
         "freebsd-update upgrade -r 14.3-RELEASE",
     ),
     Check(
         "file-system",
-        Source("store", "file system"),
+        HostSource("store", "file system"),
         one_of("ufs"),
         "sendfile returns at once only on UFS; on ZFS it waits for the disk and copies out of the "
         "ARC, and every other connection of the worker waits with it",

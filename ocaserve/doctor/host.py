@@ -8,9 +8,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ocaserve.doctor.checks import Reading, Source
+from ocaserve.doctor.checks import HostSource, HostValue
 from ocaserve.doctor.stores import User, count_files
 from ocaserve.doctor.system import System
+from ocaserve.host.memory import lockable_bytes
 
 
 class Host(ABC):
@@ -24,11 +25,11 @@ class Host(ABC):
         self.system = system
         self.root = root
 
-    def read(self, source: Source) -> Sequence[Reading]:
+    def read(self, source: HostSource) -> Sequence[HostValue]:
         """The readings of a source; none where the host has nothing of the kind."""
         return self._kinds()[source.kind](source.key)
 
-    def _kinds(self) -> dict[str, Callable[[str], Sequence[Reading]]]:
+    def _kinds(self) -> dict[str, Callable[[str], Sequence[HostValue]]]:
         return {
             "sysctl": self._read_sysctls,
             "kernel": lambda _: one(self.system.kernel()),
@@ -37,23 +38,36 @@ class Host(ABC):
             "time-zones": lambda _: one(f"{self.system.zone_count()} zones"),
             "clock": lambda _: one(self.system.clock()),
             "ipv6": lambda _: one("an address" if self.has_ipv6() else "no address"),
-            "limit": lambda _: one(self.descriptor_limit()),
+            "limit": lambda what: one(self.limit(what)),
+            "lockable-memory": lambda _: one(self._lockable_memory()),
             "store": self._read_stores,
         }
 
-    def _read_sysctls(self, keys: str) -> Sequence[Reading]:
+    def _read_sysctls(self, keys: str) -> Sequence[HostValue]:
         """One key, or several that are judged together."""
         values = [self.sysctl(key) for key in keys.split()]
         return one(None if None in values else " ".join(map(str, values)))
 
-    def _read_stores(self, what: str) -> Sequence[Reading]:
+    def _read_stores(self, what: str) -> Sequence[HostValue]:
         ask: dict[str, Callable[[str], str | None]] = {
             "owned by others": lambda store: count_files(store, lambda s: not self.user.owns(s)),
             "unreadable": lambda store: count_files(store, lambda s: not self.user.may_read(s)),
+            "writable by the user": self._user_may_write,
+            "writable by the unit": self.unit_may_write,
             "mount options": self.mount_options,
             "file system": self.file_system,
         }
-        return [Reading(ask[what](store), store) for store in self.stores]
+        return [HostValue(ask[what](store), store) for store in self.stores]
+
+    def _user_may_write(self, store: str) -> str | None:
+        try:
+            return "yes" if self.user.may_write(os.stat(store)) else "no"
+        except OSError:
+            return None
+
+    def unit_may_write(self, _: str) -> str | None:
+        """Whether the service manager lets the appliance write there; None if that is not known."""
+        return None
 
     @abstractmethod
     def sysctl(self, key: str) -> str | None:
@@ -64,8 +78,16 @@ class Host(ABC):
         """Whether the host has a global address."""
 
     @abstractmethod
-    def descriptor_limit(self) -> str | None:
-        """How many descriptors a process of the appliance may have."""
+    def limit(self, what: str) -> str | None:
+        """Of a process of the appliance: its "descriptors", the bytes of "locked-memory"."""
+
+    @abstractmethod
+    def memory(self) -> int | None:
+        """Bytes that there are for the appliance."""
+
+    def _lockable_memory(self) -> str | None:
+        number = lockable_bytes(self.memory())
+        return None if number is None else str(number)
 
     @abstractmethod
     def mount_options(self, store: str) -> str | None:
@@ -76,9 +98,9 @@ class Host(ABC):
         """The type of the file system that a store lies on."""
 
 
-def one(value: str | None) -> Sequence[Reading]:
+def one(value: str | None) -> Sequence[HostValue]:
     """The reading of what there is one of."""
-    return [Reading(value)]
+    return [HostValue(value)]
 
 
 class FreeBsdHost(Host):
@@ -91,9 +113,16 @@ class FreeBsdHost(Host):
         addresses = self.system.run(["/sbin/ifconfig", "-a", "inet6"]) or ""
         return re.search(r"^\s*inet6 [23]", addresses, re.MULTILINE) is not None
 
-    def descriptor_limit(self) -> str | None:
+    def limit(self, what: str) -> str | None:
         """Of this process: what a login class or the service's rc.conf gives is not known."""
+        if what == "locked-memory":  # in kilobytes, or "unlimited"
+            found = self.system.run(["/bin/sh", "-c", "ulimit -H -l"])
+            return str(1024 * int(found)) if found and found.isdigit() else found
         return self.system.run(["/bin/sh", "-c", "ulimit -H -n"])
+
+    def memory(self) -> int | None:
+        found = self.sysctl("hw.physmem")
+        return int(found) if found else None
 
     def mount_options(self, store: str) -> str | None:
         return None

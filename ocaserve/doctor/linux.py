@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ocaserve.doctor.checks import Check, Rule, Source
+from ocaserve.doctor.checks import Check, HostSource, Rule
 from ocaserve.doctor.needs import Needs
 from ocaserve.doctor.rules import (
     at_least,
@@ -30,14 +30,14 @@ def linux_checks(needs: Needs) -> Sequence[Check]:
 
 
 def _sysctl(name: str, key: str, rule: Rule, value: str | int, cost: str) -> Check:
-    return Check(name, Source("sysctl", key), rule, cost, f"sysctl -w {key}={value}")
+    return Check(name, HostSource("sysctl", key), rule, cost, f"sysctl -w {key}={value}")
 
 
 def _kernel(needs: Needs) -> Sequence[Check]:
     return (
         Check(
             "kernel",
-            Source("kernel"),
+            HostSource("kernel"),
             version_at_least(5, 6),
             "openat2(2) is missing, so no symbolic link in a store is followed",
             "apt-get install linux-image-amd64 && reboot",
@@ -62,7 +62,7 @@ def _kernel(needs: Needs) -> Sequence[Check]:
 
 _KERNEL_TLS = Check(
     "ktls",
-    Source("sysctl", "net.ipv4.tcp_available_ulp"),
+    HostSource("sysctl", "net.ipv4.tcp_available_ulp"),
     has_word("tls"),
     "TLS is encrypted by the workers and copied, instead of by the kernel under sendfile",
     "modprobe tls && echo tls > /etc/modules-load.d/ocaserve.conf",
@@ -78,7 +78,7 @@ _TCP = (
     ),
     Check(
         "pacing",
-        Source("sysctl", "net.ipv4.tcp_congestion_control net.core.default_qdisc"),
+        HostSource("sysctl", "net.ipv4.tcp_congestion_control net.core.default_qdisc"),
         Rule(
             "fq where congestion control is bbr",
             lambda text: not text.startswith("bbr ") or text.endswith(" fq"),
@@ -120,7 +120,7 @@ _TCP = (
     ),
     Check(
         "tcp-memory",
-        Source("tcp-memory"),
+        HostSource("tcp-memory"),
         at_most(80, "percent of net.ipv4.tcp_mem's pressure"),
         "at the pressure mark the kernel shrinks the buffers of all connections at once",
         "sysctl -w net.ipv4.tcp_mem="
@@ -184,7 +184,7 @@ def _memory() -> Sequence[Check]:
     return (
         Check(
             "swap",
-            Source("swap"),
+            HostSource("swap"),
             Rule(
                 "no swap device, or vm.swappiness at most 10",
                 lambda text: not numbers(text)[0] or numbers(text)[1] <= 10,
@@ -195,7 +195,7 @@ def _memory() -> Sequence[Check]:
         ),
         Check(
             "dirty-pages",
-            Source("dirty-bytes"),
+            HostSource("dirty-bytes"),
             at_most(_MOST_DIRTY_BYTES, "bytes"),
             "fill writes gather in memory until they go to the disks all at once, and reads wait "
             "behind them",
@@ -204,7 +204,7 @@ def _memory() -> Sequence[Check]:
         ),
         Check(
             "processor-clock",
-            Source("processor-clock"),
+            HostSource("processor-clock"),
             Rule(
                 "no governor powersave, unless the processor governs itself",
                 lambda text: (
@@ -223,7 +223,7 @@ def _disks(needs: Needs) -> Sequence[Check]:
     return (
         Check(
             "read-ahead",
-            Source("volume", "queue/read_ahead_kb"),
+            HostSource("volume", "queue/read_ahead_kb"),
             between(min(1_024, step_kib), 4_096, "KiB"),
             "less cuts what a worker asks of the disk for its next steps into small reads (a "
             "spinning disk then seeks for each); more reads megabytes behind a short range that "
@@ -232,7 +232,7 @@ def _disks(needs: Needs) -> Sequence[Check]:
         ),
         Check(
             "flash-scheduler",
-            Source("disk", "flash queue/scheduler"),
+            HostSource("disk", "flash queue/scheduler"),
             chosen("none", "mq-deadline"),
             "sorting requests costs a flash disk more than it can gain: bfq and kyber stop at a "
             "fraction of its rate",
@@ -240,7 +240,7 @@ def _disks(needs: Needs) -> Sequence[Check]:
         ),
         Check(
             "spinning-scheduler",
-            Source("disk", "spinning queue/scheduler"),
+            HostSource("disk", "spinning queue/scheduler"),
             chosen("mq-deadline", "bfq"),
             "a request at the other end of a spinning disk may wait for seconds behind those that "
             "are near",
@@ -248,10 +248,10 @@ def _disks(needs: Needs) -> Sequence[Check]:
         ),
         Check(
             "access-times",
-            Source("store", "mount options"),
+            HostSource("store", "mount options"),
             has_no_word("strictatime"),
             "each read of an object writes to its disk",
-            "mount -o remount,noatime {subject}",
+            'mount -o remount,noatime "$(findmnt -n -o TARGET -T {subject})"',
         ),
     )
 
@@ -259,14 +259,14 @@ def _disks(needs: Needs) -> Sequence[Check]:
 _CARDS = (
     Check(
         "segmentation-offload",
-        Source("offload", "tso"),
+        HostSource("offload", "tso"),
         one_of("on"),
         "the processor cuts what is sent into packets, instead of the card",
         "ethtool -K {subject} tso on",
     ),
     Check(
         "late-segmentation",
-        Source("offload", "gso"),
+        HostSource("offload", "gso"),
         one_of("on"),
         "each packet goes down the whole network stack alone: about forty times the work for what "
         "is sent in pieces of 64 KiB",
@@ -274,21 +274,21 @@ _CARDS = (
     ),
     Check(
         "scatter-gather",
-        Source("offload", "sg"),
+        HostSource("offload", "sg"),
         one_of("on"),
         "the kernel copies what sendfile was to spare: zero copy is gone",
         "ethtool -K {subject} sg on",
     ),
     Check(
         "receive-offload",
-        Source("offload", "gro"),
+        HostSource("offload", "gro"),
         one_of("on"),
         "fill takes the network stack's work for each packet that comes in",
         "ethtool -K {subject} gro on",
     ),
     Check(
         "receive-queues",
-        Source("queues"),
+        HostSource("queues"),
         Rule(
             f"half as many queues as cores (at most {_MOST_QUEUES} are asked for), or packet "
             "steering",
@@ -300,7 +300,7 @@ _CARDS = (
     ),
     Check(
         "duplex",
-        Source("card", "duplex"),
+        HostSource("card", "duplex"),
         one_of("full", "unknown"),
         "the link was negotiated badly: collisions take most of what it could carry",
         "ethtool -s {subject} autoneg on",

@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 
-from ocaserve.doctor.checks import Reading
+from ocaserve.checking.unit import UNIT_FOLDERS, Unit, read_unit
+from ocaserve.doctor.checks import HostValue
 from ocaserve.doctor.host import Host, one
 from ocaserve.doctor.rules import numbers
 from ocaserve.doctor.stores import Mount, find_mount
+from ocaserve.host.memory import find_group_limit
 
 _VIRTUAL = ("vd", "xvd")  # disks that their host sorts, and says nothing of
+
+
+_LIMITS = {
+    "descriptors": ("LimitNOFILE", "Max open files"),
+    "locked-memory": ("LimitMEMLOCK", "Max locked memory"),
+}
+"""What a unit and the kernel call them; both with names of three words there."""
+_UNITS = "BKMGTPE"  # each 1024 times the one before (systemd's parse_size)
+
+
+def _find_unit(root: Path) -> Unit | None:
+    """The appliance's unit of the host whose files lie below `root`."""
+    return read_unit(tuple(str(root / path[1:]) for path in UNIT_FOLDERS))
+
+
+def _in_units(limit: str) -> str:
+    """As the kernel says it: a whole number, or "unlimited"."""
+    if limit == "infinity":
+        return "unlimited"
+    read = re.fullmatch(rf"(\d+(?:\.\d+)?)([{_UNITS}]?)", limit)
+    if read is None:
+        return limit
+    return str(int(Decimal(read[1]) * 1024 ** max(0, _UNITS.find(read[2]))))
 
 
 class LinuxHost(Host):
     """Reads below `root`; what is not there, or not for us to read, is None."""
 
-    def _kinds(self) -> dict[str, Callable[[str], Sequence[Reading]]]:
+    def _kinds(self) -> dict[str, Callable[[str], Sequence[HostValue]]]:
         return super()._kinds() | {
             "tcp-memory": lambda _: one(self._tcp_memory()),
             "swap": lambda _: one(self._swap()),
@@ -27,7 +54,7 @@ class LinuxHost(Host):
             "disk": self._read_disks,
             "card": self._read_cards,
             "offload": self._read_offloads,
-            "queues": self._read_queues,
+            "queues": lambda _: [HostValue(self._queues(name), name) for name in self._cards()],
         }
 
     def _text(self, path: str | Path) -> str | None:
@@ -71,14 +98,13 @@ class LinuxHost(Host):
             if (folder / name / "device").exists() and state in ("up", "unknown"):
                 yield name
 
-    def _read_cards(self, what: str) -> Sequence[Reading]:
-        return [Reading(self._text(f"sys/class/net/{name}/{what}"), name) for name in self._cards()]
+    def _read_cards(self, what: str) -> Sequence[HostValue]:
+        return [
+            HostValue(self._text(f"sys/class/net/{name}/{what}"), name) for name in self._cards()
+        ]
 
-    def _read_offloads(self, what: str) -> Sequence[Reading]:
-        return [Reading(self.system.offload(name, what), name) for name in self._cards()]
-
-    def _read_queues(self, _: str) -> Sequence[Reading]:
-        return [Reading(self._queues(name), name) for name in self._cards()]
+    def _read_offloads(self, what: str) -> Sequence[HostValue]:
+        return [HostValue(self.system.offload(name, what), name) for name in self._cards()]
 
     def _queues(self, card: str) -> str:
         queues = list((self.root / "sys/class/net" / card / "queues").glob("rx-*"))
@@ -89,12 +115,43 @@ class LinuxHost(Host):
 
     # -- memory and processor --------------------------------------------------------------------
 
-    def descriptor_limit(self) -> str | None:
-        """Of the appliance that runs, otherwise of this process."""
-        for line in self._lines(f"proc/{self._running() or 'self'}/limits"):
-            if line.startswith("Max open files"):
+    def limit(self, what: str) -> str | None:
+        """Of the appliance that runs, otherwise of its unit, otherwise of this process."""
+        setting, name = _LIMITS[what]
+        running = self._running()
+        unit = None if running else _find_unit(self.root)
+        limit = unit.said.get(setting, "").rpartition(":")[2] if unit else ""
+        if limit:
+            return _in_units(limit)
+        for line in self._lines(f"proc/{running or 'self'}/limits"):
+            if line.startswith(name):
                 return line.split()[4]  # name of three words, soft limit, hard limit
         return None
+
+    def memory(self) -> int | None:
+        """What the machine has, or the group of the running appliance, or else of its unit, may."""
+        machine = self._machine_memory()
+        running = self._running()
+        unit = None if running else _find_unit(self.root)
+        limits = [] if machine is None else [machine]
+        if running and (limit := find_group_limit(running, self.root)) is not None:
+            limits.append(limit)
+        for setting in ("MemoryMax", "MemoryHigh"):
+            said = _in_units(unit.said.get(setting, "") or "infinity") if unit else "unlimited"
+            share = re.fullmatch(r"(\d+(?:\.\d+)?)%", said)  # systemd.resource-control(5)
+            if share and machine is not None:
+                limits.append(int(machine * Decimal(share[1]) / 100))
+            elif said.isdigit():
+                limits.append(int(said))
+        return min(limits, default=None)
+
+    def _machine_memory(self) -> int | None:
+        sizes = [line for line in self._lines("proc/meminfo") if line.startswith("MemTotal:")]
+        return numbers(sizes[0])[0] * 1024 if sizes else None
+
+    def unit_may_write(self, store: str) -> str | None:
+        unit = _find_unit(self.root)
+        return "no" if unit is not None and unit.read_only_by(store) else "yes"
 
     def _running(self) -> str | None:
         folder = self.root / "proc"
@@ -114,10 +171,10 @@ class LinuxHost(Host):
         """What may wait to be written: set in bytes, or as a share of memory."""
         fixed = self.sysctl("vm.dirty_bytes")
         share = self.sysctl("vm.dirty_ratio")
-        sizes = [line for line in self._lines("proc/meminfo") if line.startswith("MemTotal:")]
-        if fixed is None or share is None or not sizes:
+        memory = self._machine_memory()
+        if fixed is None or share is None or memory is None:
             return None
-        return fixed if fixed != "0" else str(numbers(sizes[0])[0] * 1024 * int(share) // 100)
+        return fixed if fixed != "0" else str(memory * int(share) // 100)
 
     def _processor_clock(self) -> str | None:
         policy = "sys/devices/system/cpu/cpufreq/policy0"
@@ -160,16 +217,16 @@ class LinuxHost(Host):
                 (device.parent if (device / "partition").exists() else device).name
             )
 
-    def _read_volumes(self, what: str) -> Sequence[Reading]:
-        return [Reading(self._text(f"sys/block/{name}/{what}"), name) for name in self._volumes()]
+    def _read_volumes(self, what: str) -> Sequence[HostValue]:
+        return [HostValue(self._text(f"sys/block/{name}/{what}"), name) for name in self._volumes()]
 
-    def _read_disks(self, what: str) -> Sequence[Reading]:
+    def _read_disks(self, what: str) -> Sequence[HostValue]:
         """`what` begins with the sort of disks that are asked for: flash or spinning."""
         sort, _, attribute = what.partition(" ")
         wanted = "1" if sort == "spinning" else "0"
         names = dict.fromkeys(disk for volume in self._volumes() for disk in self._disks(volume))
         return [
-            Reading(self._text(f"sys/block/{name}/{attribute}"), name)
+            HostValue(self._text(f"sys/block/{name}/{attribute}"), name)
             for name in names
             if not name.startswith(_VIRTUAL)
             and self._text(f"sys/block/{name}/queue/rotational") == wanted

@@ -22,6 +22,8 @@ class Needs:
     backlog: int = BACKLOG
     sets_lowat: bool = False  # each socket gets a TCP_NOTSENT_LOWAT of its own
     kernel_tls: bool = False  # TLS is served, and the kernel may encrypt it
+    fills: bool = False  # objects are brought into the stores
+    pinned_bytes: int = 0  # of objects, to be locked in memory
 
     @classmethod
     def of(cls, settings: Settings, user: str) -> Needs:
@@ -34,6 +36,8 @@ class Needs:
             open_files=serve.open_files,
             step_bytes=serve.step_bytes,
             sets_lowat=serve.notsent_lowat_bytes > 0,
+            fills=settings.fill.is_on,
+            pinned_bytes=serve.pinned_bytes,
             kernel_tls=bool(settings.tls.listen) and settings.tls.ktls != "off",
         )
 

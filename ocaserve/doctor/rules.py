@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from ocaserve.doctor.checks import Rule
@@ -63,8 +64,9 @@ def numbers(text: str) -> list[int]:
     return [int(found) for found in re.findall(r"\d+", text)]
 
 
-def _number(text: str, field: int = 0) -> int:
-    return int(text.split()[field])
+def _number(text: str, field: int = 0) -> float:
+    word = text.split()[field]
+    return math.inf if word == "unlimited" else int(word)
 
 
 def _words(text: str) -> set[str]:

@@ -44,9 +44,15 @@ class User(NamedTuple):
 
     def may_read(self, status: os.stat_result) -> bool:
         """By owner, group and mode: a folder must be searchable too. Access lists are not seen."""
+        return self._may(status, 0o5 if stat.S_ISDIR(status.st_mode) else 0o4)
+
+    def may_write(self, status: os.stat_result) -> bool:
+        """The same, to make files in a folder."""
+        return self._may(status, 0o3)
+
+    def _may(self, status: os.stat_result, wanted: int) -> bool:
         if self.uid == 0:
             return True
-        wanted = 0o5 if stat.S_ISDIR(status.st_mode) else 0o4
         others = 3 if status.st_gid in self.groups else 0
         shift = 6 if self.uid == status.st_uid else others
         return (status.st_mode >> shift) & wanted == wanted

@@ -11,22 +11,22 @@ Another part joins with one class that has `name`, `timing` and `observe`: see `
 
 from ocaserve.health.model import (
     Component,
-    Finding,
     Health,
+    Judgement,
     Level,
     Observation,
-    Problem,
     Timing,
+    Trouble,
     worst_level,
 )
 
 __all__ = [
     "Component",
-    "Finding",
     "Health",
+    "Judgement",
     "Level",
     "Observation",
-    "Problem",
     "Timing",
+    "Trouble",
     "worst_level",
 ]

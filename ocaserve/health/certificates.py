@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ocaserve.health.consequences import EXPIRED
 from ocaserve.health.judging import Thresholds, problems_of
-from ocaserve.health.model import Level, Observation, Problem, Timing
+from ocaserve.health.model import Level, Observation, Timing, Trouble
 from ocaserve.health.words import duration
 from ocaserve.settings.health import HealthSettings
 
@@ -80,6 +81,7 @@ class CertificatesComponent:
     """The certificates of the data plane and of control. `wall`: seconds since the epoch.
 
     Files are read when they have changed: a renewed certificate is seen without a restart.
+    shown_to_clients: those of the files that are of the data plane.
     """
 
     name = "certificates"
@@ -90,6 +92,7 @@ class CertificatesComponent:
         settings: HealthSettings,
         files: Sequence[str],
         wall: Callable[[], float],
+        shown_to_clients: Collection[str] = (),
     ) -> None:
         self.timing = timing
         self._thresholds = Thresholds(
@@ -97,28 +100,35 @@ class CertificatesComponent:
         )
         self._files = tuple(dict.fromkeys(files))
         self._wall = wall
-        self._expiries = {file: _Expiry(file) for file in self._files}
+        self._shown_to_clients = frozenset(shown_to_clients)
+        self.expiries: dict[
+            str, float
+        ] = {}  # by file, seconds since the epoch; those that are known
+        self._kept = {file: _Expiry(file) for file in self._files}
 
     def observe(self, now: float) -> Observation:
         if not self._files:
             return Observation("none")
+        found = {file: kept.look() for file, kept in self._kept.items()}
+        self.expiries = {file: at for file, at in found.items() if not isinstance(at, str)}
         left = {
             file: expiry if isinstance(expiry, str) else expiry - self._wall()
-            for file, kept in self._expiries.items()
-            for expiry in [kept.look()]
+            for file, expiry in found.items()
         }
         known = [seconds for seconds in left.values() if not isinstance(seconds, str)]
         summary = f"the first expires in {duration(min(known))}" if known else "unknown"
         return Observation(summary, tuple(self._problems(left.items())))
 
-    def _problems(self, left: Iterable[tuple[str, float | str]]) -> Iterator[Problem]:
+    def _problems(self, left: Iterable[tuple[str, float | str]]) -> Iterator[Trouble]:
         for file, seconds in left:
             if isinstance(seconds, str):
-                yield Problem(Level.ERROR, file, f"{file}: {seconds}")
+                yield Trouble(Level.ERROR, file, f"{file}: {seconds}")
                 continue
             said = f"expires in {duration(seconds)}" if seconds > 0 else "has expired"
             level = self._thresholds.of_low(seconds)
             yield from problems_of((level, file, f"{file} {said}"))
+            if seconds <= 0 and file in self._shown_to_clients:
+                yield Trouble(Level.ERROR, EXPIRED, f"clients are shown {file}")
 
 
 class _Expiry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ocaserve.health.model import Level, Observation, Problem, Timing
+from ocaserve.health.model import Level, Observation, Timing, Trouble
 from ocaserve.health.words import duration
 from ocaserve.settings.health import HealthSettings
 
@@ -42,4 +42,4 @@ class ContactComponent:
             return Observation(summary)
         reason = f"has taken no report for {duration(contact.silence_s)}: {contact.fault}"
         level = Level.ERROR if contact.is_lost else Level.WARNING
-        return Observation(summary, (Problem(level, "contact", reason),))
+        return Observation(summary, (Trouble(level, "contact", reason),))

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ocaserve.health.judging import Thresholds, problems_of
-from ocaserve.health.model import Level, Observation, Problem, Timing
+from ocaserve.health.model import Level, Observation, Timing, Trouble
 from ocaserve.health.words import amount, duration, percent
-from ocaserve.host.reading import HostReading, InterfaceReading, ProcessSample
+from ocaserve.host.host_reading import HostReading, InterfaceReading, ProcessSample
 from ocaserve.settings.health import HealthSettings
 
 Observe = Callable[[HostReading, HealthSettings], Observation]
@@ -50,7 +50,7 @@ def observe_network(reading: HostReading, settings: HealthSettings) -> Observati
     """Each interface: how full it is, and what it loses."""
     if not reading.interfaces:
         return Observation("unknown: no interface is up beside loopback")
-    problems: list[Problem] = []
+    problems: list[Trouble] = []
     for name, interface in sorted(reading.interfaces.items()):
         problems += _interface_problems(name, interface, settings)
     sent = sum(interface.sent for interface in reading.interfaces.values())
@@ -59,7 +59,7 @@ def observe_network(reading: HostReading, settings: HealthSettings) -> Observati
 
 def _interface_problems(
     name: str, interface: InterfaceReading, settings: HealthSettings
-) -> list[Problem]:
+) -> list[Trouble]:
     use, lost = interface.use, interface.drop_share
     use_level = Thresholds(settings.network_warning, settings.network_error).of_high(use or 0.0)
     lost_level = Thresholds(settings.drops_warning, settings.drops_error).of_high(lost)
@@ -82,7 +82,7 @@ def observe_disks(reading: HostReading, settings: HealthSettings) -> Observation
     if not reading.disks:
         return Observation("unknown: the disks of the stores are not told apart here")
     thresholds = Thresholds(settings.disk_wait_warning_s, settings.disk_wait_error_s)
-    problems: list[Problem] = []
+    problems: list[Trouble] = []
     for name, disk in sorted(reading.disks.items()):
         wait = disk.wait_s or 0.0
         errors = disk.new_errors or 0
@@ -171,5 +171,5 @@ class ClockComponent:
         is_error = 0 < self._error_after_s <= since
         reason = "the clock is not synchronised"
         return Observation(
-            reason, (Problem(Level.ERROR if is_error else Level.WARNING, "clock", reason),)
+            reason, (Trouble(Level.ERROR if is_error else Level.WARNING, "clock", reason),)
         )

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from ocaserve.health.model import Level, Observation, Problem, Timing, worst_level
+from ocaserve.health.model import Level, Observation, Timing, Trouble, worst_level
 from ocaserve.lifecycle import advance
 
 _JUDGED = (Level.WARNING, Level.ERROR)
 _MOST_REMEMBERED = 20  # of a component's subjects: a note is small
+_HELD = " (not seen now)"  # behind a reason that is shown only because it is not long gone
 
 
 class AlarmState(Enum):
@@ -76,7 +77,7 @@ class _Subject(NamedTuple):
     alarms: Mapping[Level, Alarm]
     reasons: Mapping[Level, str]
 
-    def next(self, problem: Problem | None, now: float, timing: Timing) -> _Subject:
+    def next(self, problem: Trouble | None, now: float, timing: Timing) -> _Subject:
         level = problem.level if problem is not None else Level.OK
         alarms = {
             judged: alarm.next(present=level >= judged, now=now, timing=timing)
@@ -92,16 +93,27 @@ class _Subject(NamedTuple):
         return max((level for level, alarm in self.alarms.items() if alarm.is_on), default=Level.OK)
 
     @property
+    def shown_reason(self) -> str:
+        """Why it has the level that it has."""
+        is_held = self.alarms[self.level].state is AlarmState.FALLING
+        return self.reasons[self.level] + (_HELD if is_held else "")
+
+    @property
     def is_over(self) -> bool:
         return all(alarm.state is AlarmState.CLEAR for alarm in self.alarms.values())
 
 
-class Verdict(NamedTuple):
-    """What is to be said of a component now. `since`: when its level became this."""
+class AlarmVerdict(NamedTuple):
+    """What is to be said of a component now. `since`: when its level became this. What is shown
+    though it is gone, since it may come back, says so.
+
+    errors: the subjects that are an error.
+    """
 
     level: Level
     reason: str
     since: float
+    errors: tuple[str, ...] = ()
 
 
 class Raised(Struct, frozen=True):
@@ -142,16 +154,16 @@ class Judge:
         if not self._level:
             return None
         shown = [(name, subject) for name, subject in self._subjects.items() if subject.level]
-        shown.sort(key=lambda row: -row[1].level)
+        shown.sort(key=lambda row: (-row[1].level, row[0]))  # as it is said
         kept = {
             name: (subject.level, subject.reasons[subject.level])
             for name, subject in shown[:_MOST_REMEMBERED]
         }
         return Raised(self._since, kept)
 
-    def judge(self, observation: Observation, now: float) -> Verdict:
+    def judge(self, observation: Observation, now: float) -> AlarmVerdict:
         """The verdict after this observation; of two problems of a subject the worse counts."""
-        present: dict[str, Problem] = {}
+        present: dict[str, Trouble] = {}
         for problem in sorted(observation.problems, key=lambda problem: problem.level):
             present[problem.subject] = problem
         for subject in self._subjects.keys() | present.keys():
@@ -162,14 +174,16 @@ class Judge:
         }
         return self._conclude(observation.summary, now)
 
-    def _conclude(self, summary: str, now: float) -> Verdict:
-        shown = [subject for _, subject in sorted(self._subjects.items()) if subject.level]
+    def _conclude(self, summary: str, now: float) -> AlarmVerdict:
+        named = sorted(self._subjects.items())
+        shown = [subject for _, subject in named if subject.level]
         shown.sort(key=lambda subject: -subject.level)
+        errors = tuple(name for name, subject in named if subject.level is Level.ERROR)
         level = shown[0].level if shown else Level.OK
         if level is not self._level:
             self._level, self._since = level, now
-        reasons = [subject.reasons[subject.level] for subject in shown]
-        return Verdict(level, "; ".join(reasons) or summary, self._since)
+        reasons = [subject.shown_reason for subject in shown]
+        return AlarmVerdict(level, "; ".join(reasons) or summary, self._since, errors)
 
 
 def _new_subject(now: float) -> _Subject:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ocaserve.health.model import Level, Problem
+from ocaserve.health.model import Level, Trouble
 
 
 class Thresholds(NamedTuple):
@@ -27,6 +27,6 @@ class Thresholds(NamedTuple):
         return Level.WARNING if value < self.warning else Level.OK
 
 
-def problems_of(*judged: tuple[Level, str, str]) -> Iterable[Problem]:
+def problems_of(*judged: tuple[Level, str, str]) -> Iterable[Trouble]:
     """Problems of these (level, subject, reason) that are not ok."""
-    return (Problem(*one) for one in judged if one[0])
+    return (Trouble(*one) for one in judged if one[0])

@@ -20,7 +20,7 @@ class Level(IntEnum):
         return self.name.lower()
 
 
-class Problem(NamedTuple):
+class Trouble(NamedTuple):
     """One thing that is wrong now. `subject` tells it from others of its component.
 
     A subject keeps its name while numbers in the reason change: "eth0", "/srv/oca/disk1".
@@ -38,7 +38,7 @@ class Observation(NamedTuple):
     """
 
     summary: str
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Trouble, ...] = ()
 
 
 class Timing(NamedTuple):
@@ -64,13 +64,17 @@ class Component(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What is said about one component. `since`: when its level began, seconds since the epoch."""
+class Judgement:
+    """What is said about one component. `since`: when its level began, seconds since the epoch.
+
+    errors: the subjects that are an error.
+    """
 
     component: str
     level: Level
     reason: str
     since: float
+    errors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,10 @@ class Health:
     """All findings of one moment, by the names of their components."""
 
     level: Level
-    findings: tuple[Finding, ...]
+    findings: tuple[Judgement, ...]
 
     @classmethod
-    def of(cls, findings: Iterable[Finding]) -> Health:
+    def of(cls, findings: Iterable[Judgement]) -> Health:
         kept = tuple(findings)
         return cls(worst_level(finding.level for finding in kept), kept)
 

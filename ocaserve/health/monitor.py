@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, time
 
 from ocaserve.health.hysteresis import Judge, Raised
-from ocaserve.health.model import Component, Finding, Health, Level, Observation, Problem
-from ocaserve.host.reading import HostReading, Sample, derive
+from ocaserve.health.model import Component, Health, Judgement, Level, Observation, Trouble
+from ocaserve.host.host_reading import HostReading, Sample, derive
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class Monitor:
         self._remembered = _outline(self._before)
         self._judged: list[tuple[Component, Judge]] = []
         self.health = Health(Level.OK, ())
+        self.has_looked = False  # a round was done
 
     def add(self, component: Component) -> None:
         """Have it observed from the next round on. Raises ValueError for a name that is taken."""
@@ -84,11 +85,12 @@ class Monitor:
         if before is not None:
             self.health = Health.of((*self.health.findings, self._recall(component, before)))
 
-    def _recall(self, component: Component, before: Raised) -> Finding:
+    def _recall(self, component: Component, before: Raised) -> Judgement:
         """What stands for a component until it is observed."""
         reason = "; ".join(reason for _, reason in before.subjects.values())
         since = self._wall() - (self._clock() - before.since)
-        return Finding(component.name, before.level, reason, since)
+        errors = tuple(name for name, (level, _) in before.subjects.items() if level is Level.ERROR)
+        return Judgement(component.name, before.level, reason, since, errors)
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -116,12 +118,13 @@ class Monitor:
         now, wall = self._clock(), self._wall()
         health = Health.of(self._find(*judged, now, wall) for judged in tuple(self._judged))
         _tell_changes(self.health, health)
-        self.health = health
+        self.health, self.has_looked = health, True
         return health
 
-    def _find(self, component: Component, judge: Judge, now: float, wall: float) -> Finding:
+    def _find(self, component: Component, judge: Judge, now: float, wall: float) -> Judgement:
         verdict = judge.judge(_observe(component, now), now)
-        return Finding(component.name, verdict.level, verdict.reason, wall - (now - verdict.since))
+        since = wall - (now - verdict.since)
+        return Judgement(component.name, verdict.level, verdict.reason, since, verdict.errors)
 
 
 def _outline(shown: Mapping[str, Raised]) -> Mapping[str, object]:
@@ -137,7 +140,7 @@ def _observe(component: Component, now: float) -> Observation:
         return component.observe(now)
     except Exception as defect:  # noqa: BLE001 - one component's defect is not the others'
         _log.exception("health: %s cannot be observed", component.name)
-        return Observation("", (Problem(Level.ERROR, "defect", f"cannot be observed: {defect!r}"),))
+        return Observation("", (Trouble(Level.ERROR, "defect", f"cannot be observed: {defect!r}"),))
 
 
 def _tell_changes(before: Health, after: Health) -> None:

@@ -6,10 +6,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ocaserve.health.consequences import DYING, NONE_SERVE
 from ocaserve.health.judging import Thresholds, problems_of
-from ocaserve.health.model import Level, Observation, Problem, Timing
+from ocaserve.health.model import Level, Observation, Timing, Trouble
 from ocaserve.health.words import duration
 from ocaserve.settings.health import HealthSettings
+
+_REPLACED_WITHIN_S = 2.0  # a worker that has died, with room for a machine that has much to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class WorkersComponent:
     """Deaths count at once and for a while, so that a worker that lives between two looks counts.
 
     A place that is empty for a moment, because its worker has died or is replaced, is no problem; a
-    place that stays empty is, and that none serves is an error at once.
+    place that stays empty is, and that none serves is an error. Clients that are turned away for
+    the moment in which workers are replaced would stay away for as long as an error is shown.
     """
 
     name = "workers"
@@ -44,6 +48,7 @@ class WorkersComponent:
         self._facts = facts
         self._known_deaths: int | None = None
         self._died: deque[float] = deque()  # when, of the last worker_deaths_s
+        self._missing_since: dict[Level, float] = {}
 
     def observe(self, now: float) -> Observation:
         facts = self._facts()
@@ -52,7 +57,7 @@ class WorkersComponent:
         recent = self._count_deaths(facts.deaths, now)
         if facts.is_starting:
             return Observation(f"{facts.serving} of {facts.wanted} serve, the others start")
-        problems = [*self._missing(facts), *self._dying(recent), *self._lagging(facts.lags)]
+        problems = [*self._missing(facts, now), *self._dying(recent), *self._lagging(facts.lags)]
         return Observation(f"{facts.serving} serve", tuple(problems))
 
     def _count_deaths(self, told: int, now: float) -> int:
@@ -64,20 +69,33 @@ class WorkersComponent:
             self._died.popleft()
         return len(self._died)
 
-    def _missing(self, facts: WorkerFacts) -> list[Problem]:
-        if facts.serving >= facts.wanted:
+    def _missing(self, facts: WorkerFacts, now: float) -> list[Trouble]:
+        is_missing = {
+            Level.WARNING: facts.serving < facts.wanted,
+            Level.ERROR: facts.wanted > 0 and not facts.serving,
+        }
+        self._missing_since = {
+            level: self._missing_since.get(level, now)
+            for level, is_so in is_missing.items()
+            if is_so
+        }
+        lasting = [
+            level
+            for level, since in self._missing_since.items()
+            if now - since >= _REPLACED_WITHIN_S
+        ]
+        if not lasting:
             return []
-        level = Level.WARNING if facts.serving else Level.ERROR
-        return [Problem(level, "missing", f"{facts.serving} of {facts.wanted} serve")]
+        return [Trouble(max(lasting), NONE_SERVE, f"{facts.serving} of {facts.wanted} serve")]
 
-    def _dying(self, recent: int) -> list[Problem]:
+    def _dying(self, recent: int) -> list[Trouble]:
         settings = self._settings
         thresholds = Thresholds(settings.worker_deaths_warning, settings.worker_deaths_error)
         span = duration(settings.worker_deaths_s)
         reason = f"{recent} died in the last {span}"
-        return list(problems_of((thresholds.of_high(recent), "deaths", reason)))
+        return list(problems_of((thresholds.of_high(recent), DYING, reason)))
 
-    def _lagging(self, lags: Mapping[str, float]) -> list[Problem]:
+    def _lagging(self, lags: Mapping[str, float]) -> list[Trouble]:
         settings = self._settings
         thresholds = Thresholds(settings.loop_lag_warning_s, settings.loop_lag_error_s)
         return list(

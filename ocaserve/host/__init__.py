@@ -1,11 +1,11 @@
 """What the machine says of itself: samples of its counters, and readings made of two of them.
 
-`reading` has the records and the arithmetic, without I/O; `sampling` asks the system through
-psutil; `clock`, `disks` and `sysctl` are what psutil does not know. All of it works on Linux and
-FreeBSD, as any user. What cannot be read is None: unknown, which is no error.
+`host_reading` has the records and the arithmetic, without I/O; `sampling` asks the system through
+psutil; `clock`, `disks`, `memory` and `sysctl` are what psutil does not know. All of it works on
+Linux and FreeBSD, as any user. What cannot be read is None: unknown, which is no error.
 """
 
-from ocaserve.host.reading import (
+from ocaserve.host.host_reading import (
     DiskReading,
     DiskSample,
     HostReading,

@@ -14,7 +14,7 @@ import psutil
 
 from ocaserve.host.clock import ask_clock
 from ocaserve.host.disks import count_errors, disk_of
-from ocaserve.host.reading import DiskSample, InterfaceSample, ProcessSample, Sample
+from ocaserve.host.host_reading import DiskSample, InterfaceSample, ProcessSample, Sample
 from ocaserve.host.sysctl import sysctl_number
 
 _MEGABIT = 1_000_000

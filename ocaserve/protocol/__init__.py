@@ -2,5 +2,5 @@
 
 Nothing here does I/O, reads a clock or logs. The order of reading: `messages` (what is passed on),
 `head` and `target` (what was asked), `ranges`, `etags`, `dates`, `conditional` (what the fields
-mean), `planning` (what is answered), `exchange` (the life of a connection).
+mean), `planning` (what is answered), `connection_states` (the life of a connection).
 """

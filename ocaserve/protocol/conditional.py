@@ -13,7 +13,7 @@ _STRONG_AFTER_S = 1
 the response that carried it (RFC 9110 section 8.8.2.2): a file may change twice in one second."""
 
 
-class Verdict(Enum):
+class PreconditionVerdict(Enum):
     """What becomes of a conditional GET or HEAD."""
 
     PROCEED = "proceed"
@@ -21,23 +21,25 @@ class Verdict(Enum):
     FAILED = "failed"
 
 
-def evaluate_preconditions(fields: Fields, representation: Representation, now: int) -> Verdict:
+def evaluate_preconditions(
+    fields: Fields, representation: Representation, now: int
+) -> PreconditionVerdict:
     """The order of RFC 9110 section 13.2.2, steps 1 to 4. `now`: seconds since the epoch."""
     if fields.if_match is not None:
         if not check_if_match(fields.if_match, representation):
-            return Verdict.FAILED
+            return PreconditionVerdict.FAILED
     elif fields.if_unmodified_since is not None and not check_if_unmodified_since(
         fields.if_unmodified_since, representation, now
     ):
-        return Verdict.FAILED
+        return PreconditionVerdict.FAILED
     if fields.if_none_match is not None:
         if not check_if_none_match(fields.if_none_match, representation):
-            return Verdict.NOT_MODIFIED
+            return PreconditionVerdict.NOT_MODIFIED
     elif fields.if_modified_since is not None and not check_if_modified_since(
         fields.if_modified_since, representation, now
     ):
-        return Verdict.NOT_MODIFIED
-    return Verdict.PROCEED
+        return PreconditionVerdict.NOT_MODIFIED
+    return PreconditionVerdict.PROCEED
 
 
 def check_if_match(value: bytes, representation: Representation) -> bool:

@@ -17,13 +17,15 @@ class RequestRefused(Exception):  # noqa: N818 - named for the fact, as RFC 9110
     status: the status code to answer (400, 405, 414, 431, 501, 505).
     reason: a short label for the log and the counter; never sent to the client.
     close: whether the connection must end after the answer, because its framing is in doubt.
+    allow: of a 405, the methods that the target allows.
     """
 
-    def __init__(self, status: int, reason: str, *, close: bool = True) -> None:
+    def __init__(self, status: int, reason: str, *, close: bool = True, allow: bytes = b"") -> None:
         super().__init__(f"{status} {reason}")
         self.status = status
         self.reason = reason
         self.close = close
+        self.allow = allow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +55,10 @@ class Fields:
     referer: bytes | None = None
     user_agent: bytes | None = None
     request_method: bytes | None = None  # Access-Control-Request-Method, of a CORS preflight
+    authorization: bytes | None = None
+    fetch_site: bytes | None = None  # Sec-Fetch-Site, of a browser (Fetch Metadata)
+    content_type: bytes | None = None
+    content_encoding: bytes | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -60,6 +66,11 @@ class Fields:
         return self.host is not None and not (
             self.close or self.has_body or self.is_conditional or self.if_range is not None
         )
+
+    def count_bytes(self) -> int:
+        """What its values hold."""
+        values = (getattr(self, name) for name in self.__slots__)
+        return sum(len(value) for value in values if isinstance(value, bytes))
 
 
 class Request(NamedTuple):

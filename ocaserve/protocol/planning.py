@@ -9,26 +9,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ocaserve.protocol.conditional import Verdict, check_if_range, evaluate_preconditions
+from ocaserve.protocol.conditional import (
+    PreconditionVerdict,
+    check_if_range,
+    evaluate_preconditions,
+)
 from ocaserve.protocol.dates import format_http_date
 from ocaserve.protocol.messages import (
     ByteRange,
     Fields,
     Representation,
     Request,
-    RequestRefused,
     ResponsePlan,
 )
+from ocaserve.protocol.methods import ALLOWED_METHODS, UPLOAD_METHODS
 from ocaserve.protocol.ranges import (
     IGNORED,
+    MOST_RANGES,
     content_range,
     parse_range,
     unsatisfied_range,
 )
 
 HEALTHZ_PATH = b"/healthz"
-ALLOWED_METHODS = b"GET, HEAD, OPTIONS"
-UPLOAD_METHODS = ALLOWED_METHODS + b", POST"
 RETRY_AFTER_S = 1
 """A client turned away comes back soon or goes elsewhere; a longer wait would idle an appliance
 whose load has passed."""
@@ -37,28 +40,46 @@ _REASONS: dict[int, bytes] = {
     200: b"OK",
     204: b"No Content",
     206: b"Partial Content",
+    302: b"Found",
     304: b"Not Modified",
+    307: b"Temporary Redirect",
+    308: b"Permanent Redirect",
     400: b"Bad Request",
+    401: b"Unauthorized",
     403: b"Forbidden",
     404: b"Not Found",
     405: b"Method Not Allowed",
     408: b"Request Timeout",
+    409: b"Conflict",
+    410: b"Gone",
     411: b"Length Required",
     412: b"Precondition Failed",
     413: b"Content Too Large",
     414: b"URI Too Long",
+    415: b"Unsupported Media Type",
     416: b"Range Not Satisfiable",
+    422: b"Unprocessable Content",
+    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
     501: b"Not Implemented",
+    502: b"Bad Gateway",
     503: b"Service Unavailable",
     505: b"HTTP Version Not Supported",
 }
-_EXPOSED = b"Accept-Ranges, Content-Length, Content-Range, Date, ETag, Last-Modified"
-_PREFLIGHT_HEADERS = (
-    b"Range, If-Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, "
-    b"Content-Type"
+_EXPOSED = (
+    b"Accept-Ranges, Age, CMSD-Dynamic, CMSD-Static, Content-Length, Content-Range, Date, ETag, "
+    b"Last-Modified, Retry-After, Server-Timing"
 )
+"""What players read: sizes and places, the clock (DASH's UTCTiming by HEAD, the age of playlists),
+and what a proxy in front may add (CTA-5006, Server-Timing)."""
+_PREFLIGHT_HEADERS = (
+    b"Accept, Cache-Control, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status, Content-Type, "
+    b"If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Origin, Pragma, "
+    b"Range, Traceparent, Tracestate, X-Playback-Session-Id, X-Requested-With"
+)
+"""What hls.js, dash.js, Shaka and video.js send, or have applications send (CTA-5004 by headers).
+None of them but the conditions and Range makes an answer another one."""
 _PREFLIGHT_AGE_S = 86_400  # the longest that browsers honour
 _LAST_DATE = 253_402_300_799  # the end of the year 9999; file systems reach farther than dates
 
@@ -67,14 +88,18 @@ _LAST_DATE = 253_402_300_799  # the end of the year 9999; file systems reach far
 class ResponsePolicy:
     """What the operator wants on every answer. An empty value leaves its field out.
 
+    cors_headers: fields that scripts may send beside those of the players that we know.
     `lines`: the prepared header lines; players need the CORS ones on errors too, or a script
     cannot tell a 416 from a broken connection.
     """
 
     cache_control: str = "no-store"
     cors_origin: str = "*"
+    cors_headers: tuple[str, ...] = ()
+    most_ranges: int = MOST_RANGES
     lines: bytes = field(init=False)
     object_lines: bytes = field(init=False)
+    preflight_lines: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         lines = b""
@@ -89,6 +114,12 @@ class ResponsePolicy:
             object_lines += b"Cache-Control: %b\r\n" % self.cache_control.encode("ascii")
         object.__setattr__(self, "lines", lines)
         object.__setattr__(self, "object_lines", object_lines)
+        headers = b", ".join((_PREFLIGHT_HEADERS, *(n.encode("ascii") for n in self.cors_headers)))
+        preflight_lines = (
+            b"Access-Control-Allow-Headers: %b\r\nAccess-Control-Max-Age: %d\r\n"
+            % (headers, _PREFLIGHT_AGE_S)
+        )  # fmt: skip
+        object.__setattr__(self, "preflight_lines", preflight_lines)
 
 
 def describe_representation(
@@ -127,9 +158,9 @@ def plan_response(
     fields = request.fields
     if fields.is_conditional:
         verdict = evaluate_preconditions(fields, representation, now)
-        if verdict is Verdict.NOT_MODIFIED:
+        if verdict is PreconditionVerdict.NOT_MODIFIED:
             return _plan_not_modified(request, representation, date)
-        if verdict is Verdict.FAILED:
+        if verdict is PreconditionVerdict.FAILED:
             return _plan_object_error(412, request, representation, policy, date)
     if part is not None:
         if part.start >= representation.size:
@@ -140,7 +171,7 @@ def plan_response(
         return _plan_whole(request, representation, date)
     if fields.if_range is not None and not check_if_range(fields.if_range, representation, now):
         return _plan_whole(request, representation, date)
-    parts = parse_range(value, representation.size)
+    parts = parse_range(value, representation.size, policy.most_ranges)
     if not isinstance(parts, tuple):
         if parts is IGNORED:
             return _plan_whole(request, representation, date)
@@ -271,8 +302,14 @@ _NO_REQUEST = Request(b"GET", b"", 1, Fields(close=True), None)
 
 
 def _plan_error(status: int, request: Request, date: bytes, lines: bytes) -> ResponsePlan:
-    """An answer that says its status again, for people."""
+    """An answer that says its status again, for people. No cache may keep it.
+
+    What is refused now may be had a moment later (an object is copied in, a store comes back, a key
+    is renewed), and a cache may keep a 404 or 501 that does not say so for as long as it sees fit
+    (RFC 9111 section 4.2.2).
+    """
     text = b"%d %b\n" % (status, _REASONS[status])
+    lines += b"Cache-Control: no-store\r\n"
     return _plan_text(status, request, date, lines, text)
 
 
@@ -294,11 +331,7 @@ def _plan_object_error(
     policy: ResponsePolicy,
     date: bytes,
 ) -> ResponsePlan:
-    """412 or 416: which version there is, and how long, for a client to ask better.
-
-    Without the object's Cache-Control: a cache may keep any answer that says how long it is fresh
-    (RFC 9111 section 3), and would give the error to those who ask rightly.
-    """
+    """412 or 416: which version there is, and how long, for a client to ask better."""
     lines = b"Accept-Ranges: bytes\r\nETag: %b\r\n%b" % (representation.etag, policy.lines)
     if status == 416:
         lines += b"Content-Range: %b\r\n" % unsatisfied_range(representation.size)
@@ -313,11 +346,13 @@ def plan_refusal(
     request: Request | None,
     close: bool,
     head_only: bool = False,
+    allow: bytes = b"",
 ) -> ResponsePlan:
     """An answer that consults no object.
 
     request: None when no request could be made of what was received; head_only then says whether it
-    began as a HEAD. close: whether the connection must end, whatever the request says.
+    began as a HEAD. close: whether the connection must end, whatever the request says. allow: with
+    a 405, the methods that there are.
     """
     if request is None:
         request = _NO_REQUEST._replace(method=b"HEAD") if head_only else _NO_REQUEST
@@ -325,23 +360,41 @@ def plan_refusal(
         request = request._replace(fields=Fields(close=True))
     lines = policy.lines
     if status == 405:  # without Allow it would be malformed (RFC 9110 section 15.5.6)
-        lines += b"Allow: %b\r\n" % ALLOWED_METHODS
+        lines += b"Allow: %b\r\n" % (allow or ALLOWED_METHODS)
     elif status == 503:
         lines += b"Retry-After: %d\r\n" % RETRY_AFTER_S
     return _plan_error(status, request, date, lines)
 
 
-def check_request(request: Request) -> None:
-    """Raise RequestRefused for a method that is not served, or a body where none belongs.
-
-    A body is never read: the connection ends behind the answer, so that nothing in the body can be
-    taken for a request.
+def plan_redirect(
+    request: Request, policy: ResponsePolicy, date: bytes, location: bytes
+) -> ResponsePlan:
+    """The answer for an object that is elsewhere now, and may be here later (RFC 9110 section
+    15.4.8). location: a URL, percent-encoded.
     """
-    has_body = request.fields.has_body
-    if request.method not in (b"GET", b"HEAD", b"OPTIONS"):
-        raise RequestRefused(405, "method", close=has_body or request.method == b"CONNECT")
-    if has_body:
-        raise RequestRefused(400, "body")
+    lines = policy.lines + b"Location: %b\r\n" % location
+    return _plan_error(307, request, date, lines)
+
+
+def plan_reply(
+    request: Request, date: bytes, status: int, lines: bytes, body: bytes
+) -> ResponsePlan:
+    """An answer that was made elsewhere. lines: header lines, each with CRLF at its end.
+
+    The status must be one of the table, and not 304; 204 has no body.
+    """
+    head, keep_alive = _format_head(
+        status, request, date, lines, None if status == 204 else len(body)
+    )
+    segments = () if request.method == b"HEAD" or not body else (body,)
+    return ResponsePlan(status, head, segments, len(body), keep_alive)
+
+
+def format_reply_head(status: int, date: bytes, lines: bytes, length: int) -> bytes:
+    """The head of such an answer to a plain request, which keeps the connection."""
+    return b"HTTP/1.1 %d %b\r\nDate: %b\r\n%bContent-Length: %d\r\n\r\n" % (
+        status, _REASONS[status], date, lines, length,
+    )  # fmt: skip
 
 
 def plan_upload(request: Request, policy: ResponsePolicy, date: bytes) -> ResponsePlan:
@@ -355,15 +408,13 @@ def plan_options(
 ) -> ResponsePlan:
     """The answer to OPTIONS, of the server (`*`) or as a CORS preflight (Fetch, section 4.8).
 
+    The answer is the same whatever origin and fields are asked for, so nothing varies.
     takes_upload: the target is one that POST is allowed for.
     """
     methods = UPLOAD_METHODS if takes_upload else ALLOWED_METHODS
     lines = policy.lines + b"Allow: %b\r\n" % methods
     if policy.cors_origin and request.fields.request_method is not None:
-        lines += (
-            b"Access-Control-Allow-Methods: %b\r\nAccess-Control-Allow-Headers: %b\r\n"
-            b"Access-Control-Max-Age: %d\r\n" % (methods, _PREFLIGHT_HEADERS, _PREFLIGHT_AGE_S)
-        )
+        lines += b"Access-Control-Allow-Methods: %b\r\n%b" % (methods, policy.preflight_lines)
     head, keep_alive = _format_head(204, request, date, lines, None)
     return ResponsePlan(204, head, (), 0, keep_alive)
 

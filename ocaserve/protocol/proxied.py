@@ -18,8 +18,8 @@ _LINE = re.compile(
     rb"PROXY (TCP4|TCP6) ([0-9A-Fa-f.:]+) ([0-9A-Fa-f.:]+) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})\r\n"
 )
 _LOCAL, _PROXY = 0x20, 0x21  # version 2 in the upper half
-_IPV4, _IPV6 = 0x1, 0x2  # the family in the upper half of its byte
-_ADDRESS_BYTES = {_IPV4: 4, _IPV6: 16}
+_ADDRESS_BYTES = {0x11: 4, 0x21: 16}  # of TCP over IPv4 and IPv6
+_LAST_FAMILY, _LAST_TRANSPORT = 0x3, 0x2  # beyond them "must be rejected as invalid by receivers"
 
 
 class ProxyHeaderError(ValueError):
@@ -68,13 +68,17 @@ def _parse_line(data: bytes) -> ProxyHeader | None:
 def _parse_binary(data: bytes) -> ProxyHeader | None:
     if len(data) < _FIXED_BYTES:
         return None
-    command, family = data[12], data[13] >> 4
+    command, protocol = data[12], data[13]
     size = _FIXED_BYTES + int.from_bytes(data[14:16], "big")
     if command not in (_LOCAL, _PROXY):
         raise ProxyHeaderError(f"version 2: unknown version and command {command:#04x}")
+    if command == _PROXY and (
+        protocol >> 4 > _LAST_FAMILY or protocol & 0xF > _LAST_TRANSPORT
+    ):  # of LOCAL it is ignored
+        raise ProxyHeaderError(f"version 2: unknown family and transport {protocol:#04x}")
     if size > MOST_BYTES:
         raise ProxyHeaderError(f"version 2: {size} bytes, more than {MOST_BYTES}")
-    length = _ADDRESS_BYTES.get(family, 0)
+    length = _ADDRESS_BYTES.get(protocol, 0)
     if command == _PROXY and length and size < _FIXED_BYTES + 2 * length + 4:
         raise ProxyHeaderError("version 2: too short for its addresses")
     if len(data) < size:

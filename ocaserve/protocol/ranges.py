@@ -4,7 +4,7 @@ Decisions, each allowed by the RFC:
 
 * What is malformed, or of another unit, is ignored (section 14.2): the client gets all of the
   object, which every player can use; an error stops some of them.
-* More than `MAX_RANGES`, or more bytes asked than the object has, is an attack or a mistake
+* More ranges than allowed, or more bytes asked than the object has, is an attack or a mistake
   (section 14.2, last paragraph but one; CVE-2011-3192): ignored.
 * Ranges that overlap or touch are joined, and the parts are sent in the order in which the client
   first asked for each (section 15.3.7.2 allows both). Joining is by sorting, not by comparing each
@@ -22,7 +22,9 @@ from enum import Enum
 
 from ocaserve.protocol.messages import ByteRange
 
-MAX_RANGES = 16  # players ask for one, PDF readers for a few; every part costs a system call
+MOST_RANGES = 256
+"""Unless set otherwise. Players ask for one, PDF readers and zsync for dozens; every part costs a
+turn of the event loop and a system call."""
 
 _SPEC = rb"(?:[0-9]++-[0-9]*+|-[0-9]++)"
 _MAX_DIGITS = 19
@@ -37,18 +39,20 @@ _SPECS = re.compile(rb"([0-9]*)-([0-9]*)")
 _PART = re.compile(rb"([0-9]+)-([0-9]+)")
 
 
-class Verdict(Enum):
+class RangeVerdict(Enum):
     """A Range field that names no part to send."""
 
     IGNORED = "ignored"
     UNSATISFIABLE = "unsatisfiable"
 
 
-IGNORED = Verdict.IGNORED
-UNSATISFIABLE = Verdict.UNSATISFIABLE
+IGNORED = RangeVerdict.IGNORED
+UNSATISFIABLE = RangeVerdict.UNSATISFIABLE
 
 
-def parse_range(value: bytes, size: int) -> tuple[ByteRange, ...] | Verdict:
+def parse_range(
+    value: bytes, size: int, most_ranges: int = MOST_RANGES
+) -> tuple[ByteRange, ...] | RangeVerdict:
     """The parts of an object of `size` bytes that a Range field asks for; never empty.
 
     All lie within the object and do not overlap. UNSATISFIABLE: well formed, but no part of the
@@ -71,7 +75,7 @@ def parse_range(value: bytes, size: int) -> tuple[ByteRange, ...] | Verdict:
         return (tuple.__new__(ByteRange, (start, stop)),)
     if _SET.fullmatch(value) is None:
         return IGNORED
-    return _parse_set(value, size)
+    return _parse_set(value, size, most_ranges)
 
 
 def parse_part(value: bytes) -> ByteRange | None:
@@ -83,9 +87,9 @@ def parse_part(value: bytes) -> ByteRange | None:
     return ByteRange(first, last + 1) if first <= last else None
 
 
-def _parse_set(value: bytes, size: int) -> tuple[ByteRange, ...] | Verdict:
+def _parse_set(value: bytes, size: int, most_ranges: int) -> tuple[ByteRange, ...] | RangeVerdict:
     specs = _SPECS.findall(value)
-    if len(specs) > MAX_RANGES:
+    if len(specs) > most_ranges:
         return IGNORED
     parts = []
     for first_digits, last_digits in specs:

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from ocaserve.protocol.messages import (
     ByteRange,
     Representation,
-    Request,
-    RequestRefused,
     ResponsePlan,
 )
 from ocaserve.protocol.planning import ResponsePolicy, describe_representation
@@ -58,17 +56,3 @@ def _fold(segments: tuple[ByteRange | bytes, ...]) -> Iterator[ByteRange | bytes
 def takes_upload(target: ObjectTarget) -> bool:
     """Whether POST is allowed: for the parts of the speed test."""
     return target.is_speedtest and target.part is not None
-
-
-def upload_length(request: Request) -> int:
-    """How many bytes of body are to be thrown away. Raises RequestRefused, 411 or 413.
-
-    The length must be known before, so that nobody can send for ever.
-    """
-    fields = request.fields
-    if fields.has_transfer_encoding:
-        raise RequestRefused(411, "upload_length")
-    length = fields.content_length or 0
-    if length > MAX_UPLOAD_BYTES:
-        raise RequestRefused(413, "upload_too_large")
-    return length

@@ -12,6 +12,7 @@ The forms of a target:
     /range/A-B?o=KEY              the same
     /speedtest                    made-up content, if the appliance offers it
     /speedtest/range/A-B          a part of that
+    /s/SIGNATURE/...              any of these, signed for a folder (`signatures`)
 
 A form wins over an object whose key looks like it; such an object is asked for with "o", which is
 never read as a form: "/?o=range/0-9/a.mp4". "A-B" is what consists of digits and hyphens, with one
@@ -26,9 +27,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
+from ocaserve.protocol.memo import Memo
 from ocaserve.protocol.messages import ByteRange, RequestRefused
 from ocaserve.protocol.ranges import parse_part
 
@@ -39,6 +40,7 @@ _PLAIN_PATH = rb"(?:/" + _NAME_START + rb"[A-Za-z0-9._~!$&'()*+,;=:@-]*+)+"
 _PLAIN = re.compile(_PLAIN_PATH)
 _PLAIN_PART = re.compile(rb"/range/([0-9]{1,18})-([0-9]{1,18})(?:" + _PLAIN_PATH + rb")?")
 _FORMS = (b"/range/", b"/speedtest")
+_SIGNED = re.compile(rb"/s/([A-Za-z0-9._~-]{1,32}\.[0-9]{1,12}\.[A-Za-z0-9_-]{43})(?=/)")
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _FORBIDDEN = re.compile(rb"[\x00-\x1f\x7f\\]")
 _BARE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -50,12 +52,14 @@ class ObjectTarget(NamedTuple):
     """Which object is meant, and what stood behind the question mark, undecoded.
 
     part: the bytes that the path asks for, not clamped to the object; None for all of it.
+    signature: that of a folder, which stood before the rest of the path; empty without one.
     """
 
     key: bytes
     query: bytes
     part: ByteRange | None = None
     is_speedtest: bool = False  # made-up content is meant, and `key` is SPEEDTEST_KEY
+    signature: bytes = b""
 
 
 def parse_target(target: bytes, *, has_speedtest: bool = False) -> ObjectTarget:
@@ -68,6 +72,14 @@ def parse_target(target: bytes, *, has_speedtest: bool = False) -> ObjectTarget:
     404 for what may be honest but names no object ("/", a trailing slash, a hidden file, a name
     longer than any file's).
     """
+    signed = _SIGNED.match(target)
+    if signed is None:
+        return _parse_unsigned(target, has_speedtest)
+    named = _parse_unsigned(target[signed.end() :], has_speedtest)
+    return named._replace(signature=signed[1])
+
+
+def _parse_unsigned(target: bytes, has_speedtest: bool) -> ObjectTarget:
     path, _, query = target.partition(b"?")
     if len(path) <= _MAX_SEGMENT_BYTES:  # nearly all: nothing to decode, nothing to refuse
         if not path.startswith(_FORMS):
@@ -109,15 +121,23 @@ def _read_form(names: list[bytes], query: bytes, *, has_speedtest: bool) -> Obje
     return ObjectTarget(_join(names), query)
 
 
-@lru_cache(maxsize=1_024)  # a client's queries are alike for all parts of an object
+_keys: Memo[bytes, bytes] = Memo(524_288)
+"""By query: a client's queries are alike for all parts of an object."""
+
+
 def _maybe_key_of(query: bytes) -> bytes | None:
     """The key that a query names. Raises RequestRefused, which is not kept."""
+    known = _keys.get(query)
+    if known is not None:
+        return known
     values = parameter_values(query, b"o")
     if not values:
         return None
     if len(values) > 1:
         raise RequestRefused(400, "target_object_repeated", close=False)
-    return _join(_split(b"/" + _decode(values[0])))
+    key = _join(_split(b"/" + _decode(values[0])))
+    _keys.keep(query, key, 2 * len(query))
+    return key
 
 
 def _read_part(value: bytes) -> ByteRange:

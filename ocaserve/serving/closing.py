@@ -6,6 +6,8 @@ that is not named and counted.
 
 from __future__ import annotations
 
+import errno
+import ssl
 from enum import Enum
 from typing import NamedTuple
 
@@ -27,9 +29,14 @@ class CloseReason(Enum):
     CLIENT_GONE = CloseRow(
         "client_gone", True, "the client went away in the middle of a request or a response"
     )
+    CLIENT_LOST = CloseRow(
+        "client_lost",
+        True,
+        "the kernel gave the client up: its machine acknowledged nothing, or no way led to it",
+    )
     HEAD_TIMEOUT = CloseRow("head_timeout", True, "a request head was not complete within head_s")
     BODY_TIMEOUT = CloseRow(
-        "body_timeout", True, "an upload of the speed test stalled or came too slowly"
+        "body_timeout", True, "the body of a request stalled or came too slowly"
     )
     REFUSED = CloseRow("refused", True, "the request was malformed or too large: framing in doubt")
     PROXY_HEADER = CloseRow(
@@ -42,15 +49,24 @@ class CloseReason(Enum):
         "handshake_failed", True, "client and server could not agree on TLS; scanners, mostly"
     )
     HANDSHAKE_LIMIT = CloseRow(
-        "handshake_limit", True, "the worker already had `handshakes` TLS handshakes under way"
+        "handshake_limit",
+        True,
+        "the worker had `tls.handshakes` under way, and this one had waited longest",
     )
     PLAIN_HTTP = CloseRow("plain_http", True, "a request without TLS came to a port for TLS: 400")
     TLS_ERROR = CloseRow("tls_error", True, "what the client sent was not valid TLS")
+    BACKLOG_LIMIT = CloseRow(
+        "backlog_limit",
+        True,
+        "what was encrypted and not taken came to `tls.backlog_bytes` in the worker; this client's "
+        "had waited longest",
+    )
     STALL_TIMEOUT = CloseRow("stall_timeout", True, "the client took no byte for stall_s")
     SLOW_READ = CloseRow("slow_read", True, "the client read slower than min_bytes_per_s")
     RESPONSE_TIMEOUT = CloseRow(
         "response_timeout", True, "one response took longer than response_s"
     )
+    NO_REPLY = CloseRow("no_reply", True, "the answer was not made within stall_s")
     STORE_STALLED = CloseRow("store_stalled", True, "a store did not answer for stall_s")
     SHORT_BODY = CloseRow(
         "short_body", True, "the file shrank or was overwritten under the response"
@@ -70,6 +86,19 @@ class CloseReason(Enum):
     @property
     def is_error(self) -> bool:
         return self.value.is_error
+
+
+_LOST = frozenset(
+    {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
+)
+
+
+def reason_of(error: OSError) -> CloseReason:
+    """Why a connection ends whose socket, or TLS on it, gave this error."""
+    # The numbers of OpenSSL's are its own; EBADMSG is the kernel's word for a record that is none.
+    if isinstance(error, ssl.SSLError) or error.errno == errno.EBADMSG:
+        return CloseReason.TLS_ERROR
+    return CloseReason.CLIENT_LOST if error.errno in _LOST else CloseReason.CLIENT_GONE
 
 
 def describe_close_reasons() -> str:

@@ -14,7 +14,8 @@ from ocaserve.serving.histograms import HISTOGRAM_COUNTERS, WIDTH, Histogram
 class Count(IntEnum):
     """Counters: they only grow. Bytes are bytes of body accepted by the socket.
 
-    BYTES_UPLOADED: bytes of body received, which only the speed test takes.
+    BYTES_UPLOADED: bytes of bodies received that an answerer wanted. DEFECTS: exceptions
+    that no code expected; each ended at most the client that met it.
     """
 
     ACCEPTED = 0
@@ -41,6 +42,10 @@ class Count(IntEnum):
     TLS_RESUMED = 21  # of the handshakes
     TLS_CERTIFICATES_READ = 22
     TLS_CERTIFICATE_FAULTS = 23
+    DEFECTS = 24
+    LOOKUPS_REFUSED = 25
+    OBJECTS_UNREADABLE = 26
+    MISSES_REDIRECTED = 27
 
 
 class Gauge(IntEnum):
@@ -58,13 +63,32 @@ STORE_BYTES = "store_bytes"
 """Family of counters, one for each store: bytes of body that came from it."""
 STORE_COLUMNS = 64  # more stores than a machine has disks; the last is shared by all beyond
 
+
+class StoreGauge(IntEnum):
+    """Families of gauges, one for each store: its state, and which folder is held.
+
+    STATE: `stores.judging.StoreState`; 0 before the first look.
+    """
+
+    STATE = 0
+    DEVICE = 1
+    INODE = 2
+
+
 COUNTERS: tuple[str, ...] = (
     *(count.name.lower() for count in Count),
     *(f"close_{reason.label}" for reason in CloseReason),
     *HISTOGRAM_COUNTERS,
     *(f"{STORE_BYTES}_{column}" for column in range(STORE_COLUMNS)),
 )
-GAUGES: tuple[str, ...] = tuple(gauge.name.lower() for gauge in Gauge)
+GAUGES: tuple[str, ...] = (
+    *(gauge.name.lower() for gauge in Gauge),
+    *(
+        f"store_{gauge.name.lower()}_{column}"
+        for gauge in StoreGauge
+        for column in range(STORE_COLUMNS)
+    ),
+)
 
 CLOSE_PLACES: dict[CloseReason, int] = {
     reason: len(Count) + place for place, reason in enumerate(CloseReason)
@@ -75,3 +99,8 @@ HISTOGRAM_PLACES: dict[Histogram, int] = {
 }
 FIRST_STORE_PLACE = _FIRST_HISTOGRAM + WIDTH * len(Histogram)
 GAUGE_PLACES: dict[Gauge, int] = {gauge: len(COUNTERS) + gauge for gauge in Gauge}
+
+
+def store_gauge_place(gauge: StoreGauge, column: int) -> int:
+    """Where the gauge of one store stands; `column` is its own in the families by store."""
+    return len(COUNTERS) + len(Gauge) + gauge * STORE_COLUMNS + column

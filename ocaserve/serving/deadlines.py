@@ -12,10 +12,12 @@ from __future__ import annotations
 from math import inf
 from typing import Protocol
 
+from ocaserve.serving.containment import Containing
+
 SLOTS_PER_S = 4
 
 
-class Timed(Protocol):
+class Timed(Containing, Protocol):
     """What the wheel asks of a connection: times in seconds of the monotonic clock."""
 
     deadline: float
@@ -45,10 +47,13 @@ class DeadlineWheel:
         for slot in [slot for slot in self._buckets if slot <= now]:
             for item in self._buckets.pop(slot):
                 item.watched = inf
-                if item.deadline <= now:
-                    item.expire(now)
-                else:
+                if item.deadline > now:
                     self.watch(item)
+                    continue
+                try:
+                    item.expire(now)
+                except Exception as defect:  # noqa: BLE001 - the border between clients
+                    item.contain(defect)
 
     def forget(self, item: Timed) -> None:
         """Let go of a closed connection at once, so that its memory does not wait for its time."""

@@ -17,30 +17,29 @@ from contextlib import suppress
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import TypeVar
 
 from ocaserve.kernel_tls import why_not
 from ocaserve.protocol.messages import RequestRefused
-from ocaserve.serving.closing import CloseReason
-from ocaserve.serving.connection import Connection
+from ocaserve.serving.client_hello import HelloReader, HelloRefusedError, asks_again
+from ocaserve.serving.closing import CloseReason, reason_of
+from ocaserve.serving.connection import Connection, OpenOutlet, open_plain
 from ocaserve.serving.counters import CLOSE_PLACES, GAUGE_PLACES, Count, Gauge
-from ocaserve.serving.ktls import OP_ENABLE_KTLS, KtlsConnection, KtlsSocket, works
+from ocaserve.serving.endless_reading import bound_records
+from ocaserve.serving.engine import Client, Engine
+from ocaserve.serving.ktls import OP_ENABLE_KTLS, KtlsSocket, open_on_socket, works
 from ocaserve.serving.pool import IoPool
 from ocaserve.serving.readiness import READ, WRITE
-from ocaserve.serving.records import Records
-from ocaserve.serving.services import Client, Services
-from ocaserve.serving.tls_connection import TlsConnection
+from ocaserve.serving.records_outlet import open_records
 from ocaserve.serving.tls_contexts import Refreshed, TlsHeritage, set_up
+from ocaserve.serving.tls_memory import Records
 from ocaserve.serving.turns import Turns
 from ocaserve.settings import Tls
 
 _log = logging.getLogger(__name__)
 
 _RECEIVE_BYTES = 16 * 1024  # of a first flight; one with post-quantum keys has 2 KiB
+_PEEKED_BYTES = 32 * 1024  # more than a hello that is taken
 _LOOK_TICKS = 8  # certificate files are looked at every two seconds
-
-_C = TypeVar("_C", bound=Connection)
-_Maker = Callable[[Services, socket.socket, bytes], _C]
 
 _PLAIN_HTTP = RequestRefused(400, "plain_http")
 
@@ -54,20 +53,20 @@ class Handshakes:
 
     def __init__(
         self,
-        services: Services,
+        engine: Engine,
         tls: Tls,
         heritage: TlsHeritage,
         succeed: Callable[[Client, Connection], None],
     ) -> None:
-        self.services = services
+        self.engine = engine
         self.succeed = succeed
         self.limit_s = tls.handshake_s
         self._tls = tls
         self._heritage = heritage
         self._certificates = heritage.certificates(tls)
-        self._under_way = 0
-        self.turns = Turns(services.loop)
-        self._pool = IoPool(services.loop, "certificates", 1)
+        self._under_way: dict[Handshake, None] = {}  # in the order in which they came
+        self.turns = Turns(engine.loop)
+        self._pool = IoPool(engine.loop, "certificates", 1)
         self._is_looking = False
         self._ticks = 0
         self._uses_ktls = tls.ktls != "off" and why_not() is None
@@ -83,6 +82,7 @@ class Handshakes:
         front.options &= ~OP_ENABLE_KTLS
         if self._uses_ktls:
             front.options |= OP_ENABLE_KTLS
+            bound_records(front)
         front.sslsocket_class = KtlsSocket
         front.sni_callback = self._choose_certificate
         return front
@@ -90,47 +90,66 @@ class Handshakes:
     def _choose_certificate(
         self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
     ) -> None:
-        connection.context = self._certificates.choose(name)
+        context = self._certificates.choose(name)
+        if context is not None:  # otherwise OpenSSL refuses, as the front has no certificate
+            connection.context = context
+            if self._uses_ktls:
+                bound_records(context)
 
     # -- one after the other ---------------------------------------------------------------------
 
-    def begin(self, sock: socket.socket, address: bytes) -> Handshake | None:
-        """A handshake with a client that was accepted; None if there are too many already."""
-        counts = self.services.counts
-        if self._under_way >= self._tls.handshakes:
-            counts[CLOSE_PLACES[CloseReason.HANDSHAKE_LIMIT]] += 1
-            sock.close()
-            return None
-        self._count(1)
-        kind = SocketHandshake if self._uses_ktls else Handshake
-        return kind(self, sock, address)
+    def begin(self, sock: socket.socket, address: bytes) -> Handshake:
+        """A handshake with a client that was accepted.
 
-    def end(self) -> None:
-        """One is over, however it went."""
-        self._count(-1)
+        If there are too many, the one goes that has waited longest: those of viewers are over
+        before it is their turn, those of a flood are not.
+        """
+        uses_socket = self._uses_ktls and sock.family != socket.AF_UNIX
+        kind = SocketHandshake if uses_socket else Handshake
+        handshake = kind(self, sock, address)
+        if len(self._under_way) >= self._tls.handshakes:
+            next(iter(self._under_way)).close(CloseReason.HANDSHAKE_LIMIT)
+        self._under_way[handshake] = None
+        self._show_number()
+        return handshake
 
-    def _count(self, change: int) -> None:
-        self._under_way += change
-        self.services.counts[GAUGE_PLACES[Gauge.TLS_HANDSHAKING]] = self._under_way
+    def end(self, handshake: Handshake) -> None:
+        """It is over, however it went; it may have been before."""
+        self._under_way.pop(handshake, None)
+        self._show_number()
+
+    def _show_number(self) -> None:
+        self.engine.counts[GAUGE_PLACES[Gauge.TLS_HANDSHAKING]] = len(self._under_way)
 
     # -- keeping up with the files ---------------------------------------------------------------
+
+    def start(self, ready: Callable[[], None]) -> None:
+        """Look at the files; `ready` is called when that is over.
+
+        What was inherited is as old as the last reload, and may have expired since.
+        """
+        self._look(ready)
 
     def tick_once(self) -> None:
         """A quarter of a second has passed."""
         self._ticks += 1
         if self._ticks % _LOOK_TICKS or self._is_looking:
             return
-        self._is_looking = True
-        self._pool.submit(self._certificates.refresh, self._refreshed)
+        self._look(lambda: None)
         front = self._heritage.front(monotonic())
         if front is not self.front:
             self.front = self._equip(front)
 
-    def _refreshed(self, outcome: object) -> None:
+    def _look(self, then: Callable[[], None]) -> None:
+        self._is_looking = True
+        self._pool.submit(self._certificates.refresh, partial(self._refreshed, then))
+
+    def _refreshed(self, then: Callable[[], None], outcome: object) -> None:
         self._is_looking = False
+        then()
         if not isinstance(outcome, Refreshed):  # a defect, which the event loop has logged
             return
-        counts = self.services.counts
+        counts = self.engine.counts
         counts[Count.TLS_CERTIFICATES_READ] += len(outcome.certificates)
         counts[Count.TLS_CERTIFICATE_FAULTS] += len(outcome.faults)
         for file in outcome.certificates:
@@ -143,8 +162,8 @@ class Handshake:
     """One client, from accept until its handshake is done, in memory (see `records`)."""
 
     __slots__ = (
-        "_fileno", "_has_heard", "_interest", "_is_over", "_unsent", "address", "all", "deadline",
-        "records", "sock", "watched",
+        "_fileno", "_has_heard", "_hello", "_interest", "_is_over", "_unsent",
+        "address", "all", "deadline", "records", "sock", "watched",
     )  # fmt: skip
 
     def __init__(self, handshakes: Handshakes, sock: socket.socket, address: bytes) -> None:
@@ -156,16 +175,17 @@ class Handshake:
         self.records: Records | None = None  # from the first byte on: a silent client costs little
         self._fileno = sock.fileno()
         self._interest = 0
+        self._hello: HelloReader | None = HelloReader()  # while one is read
         self._has_heard = False  # the client has sent something
-        self._is_over = False
+        self._is_over = False  # closed, or a connection has taken its place
         self._unsent = b""
         self._set_interest(READ)
-        handshakes.services.wheel.watch(self)
+        handshakes.engine.wheel.watch(self)
 
     def _set_interest(self, interest: int) -> None:
         before, self._interest = self._interest, interest
         if before != interest:
-            readiness = self.all.services.readiness
+            readiness = self.all.engine.readiness
             readiness.change(self._fileno, self, before, interest)
 
     def on_ready(self, _: int) -> None:
@@ -187,8 +207,8 @@ class Handshake:
             data = self.sock.recv(_RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError):
             self._set_interest(READ)
-        except OSError:
-            self.close(CloseReason.CLIENT_GONE)
+        except OSError as error:
+            self.close(reason_of(error))
         else:
             self._on_received(data)
 
@@ -199,7 +219,29 @@ class Handshake:
             self._refuse_plain(data)
         else:
             self._has_heard = True
-            self._advance(data)
+            if self._hello is None:
+                self._advance(data)
+            else:
+                self._read_hello(self._hello, data)
+
+    def _read_hello(self, hello: HelloReader, data: bytes) -> None:
+        """Collect it: OpenSSL is given all of it at once."""
+        try:
+            is_whole = hello.feed(data)
+        except HelloRefusedError as error:
+            self._refuse_hello(error)
+            return
+        if is_whole:
+            self._hello = None
+            self._advance(bytes(hello.received))
+        else:
+            self._set_interest(READ)
+
+    def _refuse_hello(self, error: HelloRefusedError) -> None:
+        _log.debug("handshake with %s: %s", self.address.decode(), error)
+        with suppress(OSError):
+            self.sock.send(error.alert)
+        self.close(CloseReason.HANDSHAKE_FAILED)
 
     def _end_reason(self) -> CloseReason:
         """Why the client has gone: one that never spoke only tried whether the port is open."""
@@ -214,12 +256,11 @@ class Handshake:
             return
         if early is None:
             output, records.output = records.output, b""
+            if asks_again(output):
+                self._hello = HelloReader()
             self._send(output)
             return
-        connection = self._succeed(
-            partial(TlsConnection, records=records), resumed=records.is_resumed
-        )
-        connection.begin(early)
+        self._succeed(partial(open_records, records, early), resumed=records.is_resumed)
 
     def _send(self, data: bytes) -> None:
         self._unsent += data
@@ -228,8 +269,8 @@ class Handshake:
                 taken = self.sock.send(self._unsent)
             except BlockingIOError:
                 taken = 0
-            except OSError:
-                self.close(CloseReason.CLIENT_GONE)
+            except OSError as error:
+                self.close(reason_of(error))
                 return
             self._unsent = self._unsent[taken:]
         self._set_interest(WRITE if self._unsent else READ)
@@ -238,27 +279,28 @@ class Handshake:
 
     def _refuse_plain(self, data: bytes) -> None:
         """The client speaks HTTP without TLS, and can be told so."""
-        plain = self._hand_over(Connection)
+        plain = self._hand_over(open_plain)
         plain.refuse_unread(data, _PLAIN_HTTP, CloseReason.PLAIN_HTTP)
 
-    def _succeed(self, make: _Maker[_C], *, resumed: bool) -> _C:
-        counts = self.all.services.counts
+    def _succeed(self, open_outlet: OpenOutlet, *, resumed: bool) -> None:
+        counts = self.all.engine.counts
         counts[Count.TLS_HANDSHAKES] += 1
         counts[Count.TLS_RESUMED] += resumed
-        return self._hand_over(make)
+        self._hand_over(open_outlet).begin()
 
-    def _hand_over(self, make: _Maker[_C]) -> _C:
+    def _hand_over(self, open_outlet: OpenOutlet) -> Connection:
         """A connection goes on with the socket."""
         self._let_go()
-        connection = make(self.all.services, self.sock, self.address)
+        connection = Connection(self.all.engine, self.sock, self.address, open_outlet)
+        self._is_over = True
         self.all.succeed(self, connection)
         return connection
 
     def _let_go(self) -> None:
-        self._is_over = True
+        """Ask for nothing more, and leave the place to another handshake; it may be too late."""
         self._set_interest(0)
-        self.all.services.wheel.forget(self)
-        self.all.end()
+        self.all.engine.wheel.forget(self)
+        self.all.end(self)
 
     def _fail(self, error: OSError) -> None:
         """Tell the client why (the alert is made already), if it still listens."""
@@ -272,11 +314,18 @@ class Handshake:
         """End it now, for this reason."""
         if self._is_over:
             return
-        services = self.all.services
-        services.counts[CLOSE_PLACES[reason]] += 1
-        self._let_go()
-        self.sock.close()
-        services.on_close(self)
+        self._is_over = True
+        engine = self.all.engine
+        engine.counts[CLOSE_PLACES[reason]] += 1
+        try:
+            self._let_go()
+        finally:
+            self.sock.close()
+            engine.on_close(self)
+
+    def contain(self, defect: Exception, /) -> None:
+        """End with a defect."""
+        self.all.engine.containment.end(self, defect)
 
     def expire(self, now: float) -> None:
         """The deadline has passed; called by the wheel."""
@@ -289,21 +338,18 @@ class Handshake:
 class SocketHandshake(Handshake):
     """The same where OpenSSL has the socket itself, so that the kernel may get its keys."""
 
-    __slots__ = ()
+    __slots__ = ("_peeked",)
+
+    def __init__(self, handshakes: Handshakes, sock: socket.socket, address: bytes) -> None:
+        super().__init__(handshakes, sock, address)
+        self._peeked = 0  # bytes that were seen of the hello
 
     def step(self) -> None:
         if self._is_over:
             return
         try:
-            if not self._has_heard:
-                first = self.sock.recv(_RECEIVE_BYTES, socket.MSG_PEEK)
-                if not first or looks_like_http(first):
-                    self._on_received(first)
-                    return
-                self._has_heard = True
-                self.sock = self.all.front.wrap_socket(
-                    self.sock, server_side=True, do_handshake_on_connect=False
-                )
+            if self._hello is not None and not self._is_hello_there():
+                return
             assert isinstance(self.sock, KtlsSocket)
             self.sock.do_handshake()
         except (BlockingIOError, InterruptedError, ssl.SSLWantReadError):
@@ -314,11 +360,35 @@ class SocketHandshake(Handshake):
             self.close(CloseReason.CLIENT_GONE)
         except ssl.SSLError as error:
             self._fail(error)
-        except OSError:
-            self.close(CloseReason.CLIENT_GONE)
+        except OSError as error:
+            self.close(reason_of(error))
         else:
-            resumed = bool(self.sock.session_reused)
-            self._succeed(KtlsConnection, resumed=resumed).begin()
+            self._succeed(open_on_socket, resumed=bool(self.sock.session_reused))
+
+    def _is_hello_there(self) -> bool:
+        """Whether OpenSSL may read the hello; it lies in the kernel until then. Raises OSError."""
+        first = self.sock.recv(_PEEKED_BYTES, socket.MSG_PEEK)
+        if len(first) <= self._peeked or (not self._has_heard and looks_like_http(first)):
+            self._on_received(b"" if self._has_heard else first)
+            return False
+        self._has_heard = True
+        self._peeked = len(first)
+        hello = HelloReader()
+        try:
+            is_whole = hello.feed(first)
+        except HelloRefusedError as error:
+            self._refuse_hello(error)
+            return False
+        wanted = 1 if is_whole else len(first) + hello.missing
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+        if not is_whole:
+            self._set_interest(READ)
+            return False
+        self._hello = None
+        self.sock = self.all.front.wrap_socket(
+            self.sock, server_side=True, do_handshake_on_connect=False
+        )
+        return True
 
 
 def looks_like_http(data: bytes) -> bool:

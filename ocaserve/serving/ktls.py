@@ -2,7 +2,7 @@
 
 Nothing goes past OpenSSL unless the kernel has said that it holds the keys of this connection (see
 `kernel_tls`). If it does not hold them, OpenSSL goes on encrypting: the response is read in batches
-as in `tls_transfer`, and OpenSSL writes them record by record.
+as in `records_outlet`, and OpenSSL writes them record by record.
 
 Python has no SSLSocket.sendfile before 3.15, but the socket's own calls do: `send` with MSG_MORE
 for the head, `sendfile` for the body. The kernel makes records of them.
@@ -18,14 +18,13 @@ from contextlib import suppress
 from typing import Any
 
 from ocaserve.kernel_tls import has_keys
-from ocaserve.protocol.exchange import State
-from ocaserve.serving.closing import CloseReason
-from ocaserve.serving.connection import RECEIVE_BYTES, Connection
-from ocaserve.serving.counters import Count
-from ocaserve.serving.tls_transfer import TlsTransfer
-from ocaserve.serving.transfer import Transfer
+from ocaserve.serving.endless_reading import is_endless
+from ocaserve.serving.outlet import KERNEL, FileOutlet, Outlet, OutletParts, Owner
+from ocaserve.serving.records_outlet import RecordsOutlet
 
 OP_ENABLE_KTLS = 8  # openssl/ssl.h: SSL_OP_ENABLE_KTLS; in the ssl module since Python 3.12
+_RECEIVE_BYTES = 4 * 1024
+_MOST_USELESS = 64  # a record that comes in small segments takes a dozen readings
 _TRIAL_S = 2.0
 _WOULD_BLOCK = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -37,6 +36,7 @@ class KtlsSocket(ssl.SSLSocket):
     """
 
     is_offloaded = False
+    records = 0  # see `endless_reading`
 
     def offload(self) -> bool:
         """Leave it to the kernel from now on, if that has the keys; says whether it has."""
@@ -44,21 +44,25 @@ class KtlsSocket(ssl.SSLSocket):
         return self.is_offloaded
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Raises BlockingIOError, or OSError with the number of a socket's error."""
+        """Raises BlockingIOError, ssl.SSLError, or OSError with the number of a socket's error.
+
+        OpenSSL that wants to read before it writes has half a message of the client (`records`):
+        that is an error, as no readiness to write would end it.
+        """
         if self.is_offloaded:
             return socket.socket.send(self, data, flags)
         try:
             return self.write(data)
-        except _WOULD_BLOCK:
+        except ssl.SSLWantWriteError:
             raise BlockingIOError from None
-        except ssl.SSLError as error:
-            raise ConnectionResetError(errno.ECONNRESET, str(error.reason)) from error
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Empty at the end. Raises BlockingIOError, or OSError (ssl.SSLError: it is not TLS)."""
+        """Empty at the end. Raises BlockingIOError, ssl.SSLWantWriteError when OpenSSL has
+        something to say before, or OSError (ssl.SSLError: it is not TLS).
+        """
         try:
             return super().recv(buflen, flags)
-        except _WOULD_BLOCK:
+        except ssl.SSLWantReadError:
             raise BlockingIOError from None
         except OSError as error:
             if error.errno == errno.EIO:  # the kernel's word for an end without close_notify
@@ -70,78 +74,67 @@ class KtlsSocket(ssl.SSLSocket):
         with suppress(OSError, ValueError):  # it waits for the client's, or there was an end before
             self.unwrap()
 
-    def close_writing(self) -> None:
-        """Shut down our side, and go on reading. Raises OSError."""
-        socket.socket.shutdown(self, socket.SHUT_WR)  # SSLSocket's would forget the keys
 
+class OnSocket:
+    """TLS by OpenSSL on the socket itself: its `TlsSession`, and `Maker` where it encrypts as well.
 
-class KtlsTransfer(Transfer):
-    """The ordinary transfer, on a socket that encrypts; counted by itself."""
+    In a `RecordsOutlet` the socket makes the records itself.
+    """
 
-    __slots__ = ()
+    reads_while_waiting = False  # in the middle of a record OpenSSL could not answer the client
 
-    hot_place = cold_place = int(Count.BYTES_KTLS)
+    __slots__ = ("_sock", "_useless", "is_ended", "output")
 
-    def _break_off(self, error: OSError) -> None:
-        if error.errno == errno.EBADMSG:  # the socket's, where all others may be the file's
-            self._end(CloseReason.TLS_ERROR)
-        else:
-            super()._break_off(error)
+    def __init__(self, sock: KtlsSocket) -> None:
+        self.is_ended = False  # a socket that has come to its end stays readable
+        self.output = b""  # OpenSSL sends it itself
+        self._sock = sock
+        self._useless = 0  # readings in a row that brought no byte for us
 
+    def receive(self, _: int, /) -> bytes:
+        """Read all that OpenSSL has: what is in its hands does not make the socket readable."""
+        sock = self._sock
+        try:
+            data = sock.recv(_RECEIVE_BYTES)
+            while more := data and sock.pending():
+                data += sock.recv(more)
+        except (BlockingIOError, InterruptedError):
+            self._useless += 1
+            if self._useless > _MOST_USELESS:
+                raise ssl.SSLError("nothing of use in many records") from None
+            raise
+        except ssl.SSLWantWriteError:
+            raise
+        except OSError as error:
+            if is_endless(sock):
+                raise ssl.SSLError("records without end") from error
+            raise
+        if is_endless(sock):
+            raise ssl.SSLError("records without end")
+        self._useless = sock.records = 0
+        return data
 
-class Unchanged:
-    """In place of `Records` where the socket makes the records itself."""
+    def has_received(self) -> bool:
+        """Whether OpenSSL has already what the client sent right behind its handshake."""
+        return bool(self._sock.pending())
 
-    output = b""
+    begin = has_received
 
     def encrypt(self, plaintext: bytes | memoryview) -> bytes:
         """A copy: the batch's buffer is for the next connection."""
         return bytes(plaintext)
 
+    def say_goodbye(self) -> None:
+        self._sock.say_goodbye()
 
-class KtlsConnection(Connection):
-    """A connection whose socket encrypts: in the kernel if it can, else in OpenSSL."""
 
-    __slots__ = ()
-
-    sock: KtlsSocket  # type: ignore[mutable-override]  # set once, to what it was made with
-
-    def _new_transfer(self) -> Transfer:
-        if self.sock.offload():
-            return KtlsTransfer(self._services, self.sock, self)
-        return TlsTransfer(self._services, self.sock, self, Unchanged())
-
-    def _on_readable(self) -> None:
-        """Read all that OpenSSL has: what is in its hands does not make the socket readable."""
-        try:
-            data = self.sock.recv(RECEIVE_BYTES)
-            while more := data and self.sock.pending():
-                data += self.sock.recv(more)
-        except (BlockingIOError, InterruptedError):
-            return
-        except ssl.SSLError:
-            self.close(CloseReason.TLS_ERROR)
-        except OSError:
-            self.close(CloseReason.CLIENT_GONE)
-        else:
-            if data:
-                self._on_received(data)
-            else:
-                self._on_eof()
-
-    def begin(self) -> None:
-        """Take what the client sent right behind its handshake, if OpenSSL has it already."""
-        if self.sock.pending():
-            self._on_readable()
-
-    def _shut_down(self) -> None:
-        self.sock.say_goodbye()
-        self.sock.close_writing()
-
-    def close(self, reason: CloseReason) -> None:
-        if self.state is not State.CLOSED and not reason.is_error:
-            self.sock.say_goodbye()
-        super().close(reason)
+def open_on_socket(parts: OutletParts, sock: socket.socket, owner: Owner) -> Outlet:
+    """The outlet of a connection for which OpenSSL has the socket."""
+    assert isinstance(sock, KtlsSocket)
+    session = OnSocket(sock)
+    if sock.offload():
+        return FileOutlet(parts.sender, sock, KERNEL, session)
+    return RecordsOutlet(parts.backlogs, owner, sock, session)
 
 
 def works(front: ssl.SSLContext) -> bool:

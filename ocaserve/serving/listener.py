@@ -4,7 +4,8 @@ Policy. Up to `_BATCH` are accepted in a turn of the event loop, so that a burst
 clients that are being served waiting. Over a limit a connection is accepted, told 503 and closed: a
 client that hears "no" goes to another appliance, one that hangs in a backlog does not. Out of
 descriptors or memory, accepting pauses (the kernel keeps the connections meanwhile), because the
-same error would come back at once and the loop would spin.
+same error would come back at once and the loop would spin. It goes on with the worker's next tick,
+not by a timer of its own: there may be no memory for one, and nobody would accept again.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from ocaserve.sockets import BACKLOG
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 8
-_PAUSE_S = 0.1
+_CALM_TICKS = 8  # two seconds without a pause, and it is over
+_BATCH = 64  # about a millisecond
 _CAPACITY_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PASSING_ERRORS = frozenset(
     {errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR, errno.ECONNRESET}
@@ -53,21 +54,39 @@ class Acceptor:
         self._listeners = listeners
         self._admit = admit
         self._on_error = on_error
+        self._wanted: frozenset[int] = frozenset()
         self._active: set[int] = set()
         self._paused = False
+        self._is_short = False
+        self._calm_ticks = 0  # since accepting last paused
         self._closed = False
         for listener in listeners:
             listener.setblocking(False)
 
     def accept_from(self, places: Sequence[int]) -> None:
         """Accept from the listeners with these indices, and from no other."""
-        wanted = set(places)
+        self._wanted = frozenset(places)
+        self._apply()
+
+    def tick_once(self) -> None:
+        """Go on after a pause, and do what could not be done before."""
+        was_paused, self._paused = self._paused, False
+        self._apply()
+        self._calm_ticks = 0 if was_paused else self._calm_ticks + 1
+        if self._is_short and self._calm_ticks >= _CALM_TICKS:
+            self._is_short = False
+            _log.info("accepting goes on")
+
+    def _apply(self) -> None:
+        """One after the other, so that what raises leaves the rest to the next tick."""
+        wanted = frozenset() if self._paused else self._wanted
         for place in self._active - wanted:
             self._loop.remove_reader(self._listeners[place])
+            self._active.discard(place)
         for place in wanted - self._active:
             listener = self._listeners[place]
             self._loop.add_reader(listener, self._on_readable, listener, place)
-        self._active = wanted
+            self._active.add(place)
 
     def close(self) -> None:
         """Accept no more, ever: while one process holds a listener, the kernel queues clients.
@@ -93,8 +112,6 @@ class Acceptor:
                 self._on_error()
                 if error.errno in _PASSING_ERRORS:
                     continue
-                if error.errno not in _CAPACITY_ERRORS:
-                    raise
                 self._pause(error)
                 return
             sock.setblocking(False)
@@ -103,13 +120,8 @@ class Acceptor:
     def _pause(self, error: OSError) -> None:
         if self._paused or self._closed:
             return
-        _log.warning("accepting pauses for %s s: %s", _PAUSE_S, error.strerror)
         self._paused = True
-        active = sorted(self._active)
-        self.accept_from(())
-        self._loop.call_later(_PAUSE_S, self._resume, active)
-
-    def _resume(self, places: list[int]) -> None:
-        self._paused = False
-        if not (self._active or self._closed):  # otherwise it was decided anew meanwhile
-            self.accept_from(places)
+        self._apply()
+        if not self._is_short:
+            self._is_short = True
+            _log.warning("accepting pauses again and again: %s", error.strerror)

@@ -24,8 +24,12 @@ import selectors
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextvars import Context
+from math import inf
 from time import monotonic
 from typing import Protocol, TypeVarTuple
+
+from ocaserve.serving.containment import Containing
+from ocaserve.serving.turns import TURN_S
 
 READ = 1  # EPOLLIN
 WRITE = 4  # EPOLLOUT
@@ -35,7 +39,7 @@ _BATCH = 64  # events handled before the event loop sees to its timers again
 _Ts = TypeVarTuple("_Ts")
 
 
-class Watched(Protocol):
+class Watched(Containing, Protocol):
     """What waits for a descriptor: a connection, or a handshake."""
 
     def on_ready(self, events: int) -> None:
@@ -102,7 +106,10 @@ class EpollReadiness:
             for descriptor, events in ready:
                 watched = all_watched[descriptor]
                 if watched is not None:  # otherwise an earlier one of this batch has ended it
-                    watched.on_ready(events)
+                    try:
+                        watched.on_ready(events)
+                    except Exception as defect:  # noqa: BLE001 - the border between clients
+                        watched.contain(defect)
         finally:
             self._after_batch()
         return bool(ready)
@@ -122,18 +129,27 @@ class _ServingSelector(selectors.EpollSelector):
         """Something else than a connection is ready."""
         self.must_return = True
 
+    def contain(self, defect: Exception, /) -> None:
+        raise defect  # there is nothing in it to fail
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Serve connections until the loop has something to do, or `timeout` (seconds) is over."""
         self.must_return = False
         serve = self.connections.serve
-        due = float("inf") if timeout is None else monotonic() + timeout
+        now = monotonic()
+        due = inf if timeout is None else now + timeout
+        turn_ends = now + TURN_S
         left = -1.0 if timeout is None else max(0.0, timeout)
         try:
             while serve(left) and not self.must_return:
+                now = monotonic()
+                if now >= due:
+                    break
+                if now >= turn_ends:  # connections may be ready without end; ask what else is
+                    self.must_return = True
+                    break
                 if timeout is not None:
-                    left = due - monotonic()
-                    if left <= 0:
-                        break
+                    left = due - now
         except Exception as defect:  # noqa: BLE001 - as the event loop does with its own handlers
             assert self.report is not None
             self.report(defect)
@@ -158,7 +174,7 @@ class ServingLoop(asyncio.SelectorEventLoop):
         return self._serving.connections
 
     def _report(self, defect: Exception) -> None:
-        report = {"message": "a connection's handler failed", "exception": defect}
+        report = {"message": "a batch of connections failed", "exception": defect}
         self.call_exception_handler(report)
 
     def stop(self) -> None:
@@ -198,6 +214,8 @@ class LoopReadiness:
     def _serve(self, watched: Watched, events: int) -> None:
         try:
             watched.on_ready(events)
+        except Exception as defect:  # noqa: BLE001 - the border between clients
+            watched.contain(defect)
         finally:
             self._after_batch()
 

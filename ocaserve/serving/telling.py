@@ -1,4 +1,5 @@
-"""What a worker tells the ledger: once a second, what each client network was sent.
+"""What a worker tells: once a second, what each client network was sent (the ledger), and how much
+of each object was (demand).
 
 A thread writes, so that a slow disk delays no client; while it does, tallies go on and nothing is
 lost. When it cannot write, the bytes are told the next time.
@@ -10,42 +11,52 @@ import errno
 import logging
 import time
 from asyncio import AbstractEventLoop
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from ocaserve.ledger.spool import SpoolWriter, count_spools
-from ocaserve.ledger.tallies import Tallies
 from ocaserve.serving.pool import IoPool
 
 _log = logging.getLogger(__name__)
 
 _LAST_S = 5.0  # that the end of the process waits for the disk
 _SPOOL_BYTES = 1 << 20  # then another is begun, and the first can be removed when it is read
-_MOST_SPOOLED = 512  # files of all workers that nobody has read; then tallies wait in memory
+_MOST_SPOOLED = 512  # of the ledger, where bytes are money
 
 
-class Delivering(Protocol):
-    """A connection, which may be in the middle of a long response."""
+class TellableSums(Protocol):
+    """Sums that grow until they are taken: bytes, or millionths of copies, by name."""
 
-    def tally_progress(self) -> None:
-        """Add to its tally what it has sent since it last did."""
+    def take(self) -> dict[str, int]: ...
+
+    def put_back(self, taken: Mapping[str, int]) -> None: ...
 
 
 class Teller:
-    """Tells what `tallies` hold, in spools below `folder`."""
+    """Tells what `tallies` hold, in spools below `folder`. what: for the log. most_spooled: files
+    that nobody has read, of all workers; then it waits.
+    """
 
-    def __init__(self, loop: AbstractEventLoop, tallies: Tallies, folder: Path, name: str) -> None:
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        tallies: TellableSums,
+        folder: Path,
+        name: str,
+        what: str = "ledger",
+        most_spooled: int = _MOST_SPOOLED,
+    ) -> None:
+        self._what = what
+        self._most_spooled = most_spooled
         self._tallies = tallies
         self._folder = folder
         self._writer = SpoolWriter(folder, name, _SPOOL_BYTES)
-        self._pool = IoPool(loop, "ledger", 1)
+        self._pool = IoPool(loop, what, 1)
         self._is_failing = False
 
-    def tell(self, connections: Iterable[Delivering]) -> None:
-        """Once a second."""
-        for connection in connections:
-            connection.tally_progress()
+    def tell(self) -> None:
+        """Once a second, when connections have added to their tallies."""
         if self._pool.pending:  # the disk is slow
             return
         taken = self._tallies.take()
@@ -61,19 +72,22 @@ class Teller:
         taken = self._tallies.take()
         if not is_free:
             _log.error(
-                "ledger: %d bytes are not in it: the disk does not answer", sum(taken.values())
-            )
+                "%s: %d bytes are not in it: the disk does not answer",
+                self._what, sum(taken.values()),
+            )  # fmt: skip
             return
         try:
             if taken:
                 self._writer.append(int(time.time()), taken)
             self._writer.close()
         except OSError as error:
-            _log.error("ledger: %d bytes are not in it: %s", sum(taken.values()), error.strerror)
+            _log.error(
+                "%s: %d bytes are not in it: %s", self._what, sum(taken.values()), error.strerror
+            )
 
     def _write(self, at: int, taken: dict[str, int]) -> None:
         """Raises OSError, also when nobody reads what was told: then it waits here."""
-        if self._writer.is_full and count_spools(self._folder) >= _MOST_SPOOLED:
+        if self._writer.is_full and count_spools(self._folder) >= self._most_spooled:
             raise OSError(errno.EAGAIN, "nobody reads what workers tell")
         self._writer.append(at, taken)
 
@@ -83,5 +97,5 @@ class Teller:
         if isinstance(outcome, OSError):
             self._tallies.put_back(taken)
             if not self._is_failing:
-                _log.error("ledger: %s: told later", outcome.strerror or outcome)
+                _log.error("%s: %s: told later", self._what, outcome.strerror or outcome)
         self._is_failing = is_failed

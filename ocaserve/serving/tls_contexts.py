@@ -18,7 +18,6 @@ Contexts of certificates are never changed, only replaced: a connection keeps th
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 from collections.abc import Sequence
@@ -27,11 +26,9 @@ from time import monotonic
 
 import msgspec
 
-from ocaserve.certificates import describe_load_error, find_untimely, load_pair, read_leaf
-from ocaserve.errors import SettingsError
+from ocaserve.certificates import describe_load_error, load_pair, read_leaf
+from ocaserve.serving.client_hello import PROTOCOLS
 from ocaserve.settings import Certificate, Tls
-
-_log = logging.getLogger(__name__)
 
 _PERIOD_S = 12 * 3600.0
 _PERIODS = 64  # a month; a front takes 0.1 ms to make. The last one stays until a reload
@@ -50,9 +47,14 @@ def new_context(tls: Tls) -> ssl.SSLContext:
 def set_up(context: ssl.SSLContext, tls: Tls) -> None:
     context.minimum_version = _VERSIONS[tls.min_version]
     context.set_ciphers(tls.ciphers)
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(PROTOCOLS)
     # A client that may renegotiate makes the server compute as often as it likes.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+
+
+def _terms(tls: Tls) -> tuple[str, str]:
+    """What of the settings every context of a certificate has in it."""
+    return tls.min_version, tls.ciphers
 
 
 # -- certificates --------------------------------------------------------------------------------
@@ -116,19 +118,38 @@ class _Choice:
 
 
 class Certificates:
-    """The certificates of the settings as their files are. Raises OSError if one is not good."""
+    """The certificates of the settings as their files are; those that are not good are left out.
 
-    def __init__(self, tls: Tls) -> None:
+    before: those of other settings, whose good versions stay in force where files are broken now.
+    """
+
+    def __init__(self, tls: Tls, before: Certificates | None = None) -> None:
         self.tls = tls
         self._sources = [_Source(pair) for pair in tls.certificates]
         self._combined: dict[tuple[int, ...], ssl.SSLContext] = {}
-        faults = self.refresh().faults
-        if faults:
-            raise OSError("; ".join(faults))
+        self._choice: _Choice | None = None
+        self.refresh()
+        if before is not None:
+            self._inherit(before)
 
-    def choose(self, name: str | None) -> ssl.SSLContext:
-        """The context for a name that a client asks for; None: it asks for none."""
-        return self._choice.of(name)
+    def _inherit(self, before: Certificates) -> None:
+        """A reload that meets a broken file must not take from clients what they had."""
+        if _terms(self.tls) != _terms(before.tls):
+            return  # what was loaded then has not what is asked for now
+        good = {source.pair: source for source in before._sources if source.context is not None}
+        broken = [each for each in self._sources if each.context is None and each.pair in good]
+        for source in broken:
+            source.context = good[source.pair].context
+            source.names = good[source.pair].names
+        if broken:
+            self._choice = self._make_choice()
+
+    def choose(self, name: str | None) -> ssl.SSLContext | None:
+        """The context for a name that a client asks for; None: it asks for none.
+
+        None as well while no certificate is good: there is nothing to shake hands with.
+        """
+        return None if self._choice is None else self._choice.of(name)
 
     def refresh(self) -> Refreshed:
         """Read files that have changed. One that can't be used leaves what was there in force.
@@ -195,17 +216,19 @@ class TlsHeritage:
         self._sets: dict[bytes, Certificates] = {}
 
     def prepare(self, tls: Tls) -> None:
-        """Before the fork: make what these settings need. Raises OSError."""
+        """In the supervisor, before the fork: make what workers need for these settings."""
         if not tls.listen:
             return
         self._add_fronts(monotonic())
         key = msgspec.json.encode(tls)
-        self._sets[key] = Certificates(tls)
+        before = next(reversed(self._sets.values()), None)
+        self._sets.pop(key, None)  # the last one is that of the last reload
+        self._sets[key] = Certificates(tls, before)
         for outdated in list(self._sets)[:-_SETS_KEPT]:
             del self._sets[outdated]
 
     def certificates(self, tls: Tls) -> Certificates:
-        """Those of these settings. Raises OSError."""
+        """Those of these settings."""
         return self._sets.get(msgspec.json.encode(tls)) or Certificates(tls)
 
     def _add_fronts(self, now: float) -> None:
@@ -227,15 +250,3 @@ class TlsHeritage:
         self._fronts = self._fronts[passed:]
         self._period += passed
         return self._fronts[0]
-
-
-def prepare_tls(tls: Tls, heritage: TlsHeritage) -> None:
-    """In the supervisor, with new settings: make what workers inherit. Raises SettingsError."""
-    if not tls.listen:
-        return
-    try:
-        heritage.prepare(tls)
-    except OSError as error:
-        raise SettingsError([f"tls.certificates: {error}"]) from error
-    for fault in find_untimely(tls.certificates):
-        _log.warning("%s: clients will refuse it", fault)

@@ -1,9 +1,10 @@
-"""The sending of one response: what is left of heads, then bytes of a file, a bounded step a turn.
+"""The sending of one response: a bounded step a turn, until all is sent or it must be cut.
 
-A connection has one `Transfer` and begins it anew with each response. `begin` sends the first step
+An exchange has one `Transfer` and begins it anew with each response. `begin` makes the first step
 at once, which is all that most responses need. When the socket is full, the writer is registered
-once and stays until the response ends. When the bytes are not in memory, a thread sends them, and
-the event loop only hears the outcome.
+once and stays until the response ends. When the bytes are not in memory, a thread reads them, and
+the event loop only hears the outcome. `sending_phases` is the table of it all,
+and `steps` makes the steps.
 
 While a thread is inside `sendfile` with this socket, its descriptor must not be closed: the number
 could be given to another client at once, and the thread would send one client's bytes to another.
@@ -15,67 +16,84 @@ under the response is `SHORT_BODY`, never padding.
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
-import socket
-from contextlib import suppress
+import ssl
+from asyncio import AbstractEventLoop
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Protocol
 
-from ocaserve.protocol.messages import ByteRange, ResponsePlan
-from ocaserve.serving.catalogue import ENOUGH_AHEAD_BYTES, OpenFile
-from ocaserve.serving.closing import CloseReason
+from ocaserve.protocol.messages import ResponsePlan
+from ocaserve.serving.closing import CloseReason, reason_of
+from ocaserve.serving.containment import Containment, contained
 from ocaserve.serving.counters import HISTOGRAM_PLACES, Count
+from ocaserve.serving.errand import Errand
 from ocaserve.serving.histograms import Histogram, observe
+from ocaserve.serving.object_tally import ObjectTally
+from ocaserve.serving.outlet import Outlet
+from ocaserve.serving.pace import Pace, Verdict
 from ocaserve.serving.pool import JobError
 from ocaserve.serving.readiness import WRITE
-from ocaserve.serving.residency import WINDOW_BITS
-from ocaserve.serving.sending import BOUNDARY_BYTES, NotResident, Sender, queued_bytes, whole_step
-from ocaserve.serving.services import Services
+from ocaserve.serving.sending import FileError
+from ocaserve.serving.sending_phases import (
+    IN_THREAD,
+    SPANNING,
+    SendingMove,
+    SendingPhase,
+    next_phase,
+)
+from ocaserve.serving.socket_watch import SocketWatch
+from ocaserve.serving.source import Source
+from ocaserve.serving.steps import Next, Steps
+from ocaserve.settings import Limits
+from ocaserve.stores.answers import EXHAUSTED
 
-_log = logging.getLogger(__name__)
-
-_AHEAD_BYTES = 2 * 1024 * 1024  # asked of the disk beyond a cold step, for the next one
-_COLD_STEP_BYTES = 1024 * 1024  # that a thread sends before the event loop hears of it
-_SURE_BYTES = 8 * 1024 * 1024  # of a long range that are asked about together
-_SURE_TICKS = 8  # two seconds for which the answer holds: the pages are in use
-_NOTHING = -1  # less than any position: not even a step of no bytes ends there
-
-_LARGE_BUFFER_S = 0.05  # a client that takes the large buffer's bytes within this gets one
-
-_LOOKS_PER_STALL = 4  # so that a stall is noticed at most a quarter of stall_s late
-
-_HOT = int(Count.BYTES_SENDFILE_HOT)
-_COLD = int(Count.BYTES_SENDFILE_COLD)
 _COLD_READS = int(Count.COLD_READS)
 _COLD_READ_US = HISTOGRAM_PLACES[Histogram.COLD_READ_US]
 
-_CLIENT_ERRORS = frozenset(
-    {
-        errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN,
-        errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN,
-    }
-)  # fmt: skip
-"""Errors of `sendfile` that are the socket's; all others are the file's."""
-
-_EXHAUSTED = frozenset({errno.ENOMEM, errno.ENOBUFS})
-"""Errors that are neither's: the machine is out of memory."""
-
 _NO_PLAN = ResponsePlan(499, b"", (), 0, False)
-"""While a file is looked for there is no status yet; 499 is what logs of servers show when the
+"""While an answer is waited for there is no status yet; 499 is what logs of servers show when the
 connection ended before there was one."""
 
+_IDLE, _FIRST_STEP, _SENDING, _FOR_SOCKET, _ABANDONED = (
+    SendingPhase.IDLE, SendingPhase.FIRST_STEP, SendingPhase.SENDING, SendingPhase.FOR_SOCKET,
+    SendingPhase.ABANDONED,
+)  # fmt: skip
+_STAY, _STEP = Next.STAY, Next.STEP
 
-class Owner(Protocol):
-    """What a transfer tells its connection."""
+_TOO_SLOW = {
+    Verdict.STALLED: CloseReason.STALL_TIMEOUT,
+    Verdict.SLOW: CloseReason.SLOW_READ,
+}
+_LEADS_TO = {
+    Next.GO_ON: SendingMove.GO_ON,
+    Next.FULL: SendingMove.FULL,
+    Next.WAIT_IN_OUTLET: SendingMove.FULL,
+}
 
-    def want_write(self, *, wanted: bool) -> None:
-        """Call `on_ready` when the socket takes bytes again, or no longer."""
 
-    def on_ready(self, events: int) -> None:
-        """The socket is ready, and not just for writing."""
+@dataclass(frozen=True, slots=True)
+class TransferTerms:
+    """What all transfers of a worker share.
+
+    step_bytes: sent in one turn of the event loop. large_buffer_bytes: of sockets of fast clients;
+    0: none gets one.
+    """
+
+    loop: AbstractEventLoop
+    limits: Limits
+    counts: memoryview
+    demand: ObjectTally
+    containment: Containment
+    step_bytes: int
+    large_buffer_bytes: int
+
+
+class TransferOwner(Protocol):
+    """What a transfer tells its exchange."""
+
+    def contain(self, defect: Exception, /) -> None:
+        """The response has met a defect: end the connection. Raises nothing."""
 
     def response_waits(self) -> None:
         """The response outlives this turn of the event loop: it needs a deadline."""
@@ -88,549 +106,304 @@ class Owner(Protocol):
 
 
 class Transfer:
-    """The response that a connection is sending, if any."""
+    """The response that a connection is sending, if any.
 
-    hot_place, cold_place = _HOT, _COLD  # where bytes are counted, by how they were sent
+    plan: of the present response, or the last. spans_turns: it was not sent whole in one turn of
+    the event loop.
+    """
 
     __slots__ = (
-        "_abandoned", "_acked", "_cold_from", "_corked", "_file", "_fileno", "_head", "_held",
-        "_is_large", "_job", "_mark", "_mark_time", "_next", "_owner", "_position",
-        "_progressed", "_services", "_sock", "_start", "_stop", "_sure_stop", "_sure_until",
-        "_taken", "_tick", "_uncounted", "_verified_to", "_writing", "first_byte", "from_file",
-        "plan", "spans_turns",
+        "_errand", "_outlet", "_owner", "_pace", "_phase", "_steps", "_terms", "_watch", "plan",
+        "progress", "spans_turns",
     )  # fmt: skip
 
-    def __init__(self, services: Services, sock: socket.socket, owner: Owner) -> None:
+    def __init__(
+        self, terms: TransferTerms, outlet: Outlet, watch: SocketWatch, owner: TransferOwner
+    ) -> None:
         self.plan = _NO_PLAN
-        self.from_file = 0  # bytes of this response that came from the file
-        self.first_byte = 0.0  # when the socket took the first of it; 0 while it has none
-        self.spans_turns = False  # it was not sent whole in one turn of the event loop
-        self._services = services
-        self._sock = sock
+        self.spans_turns = False
+        self._terms = terms
+        self._outlet = outlet
+        self._watch = watch
         self._owner = owner
-        self._file: OpenFile | None = None
-        self._head = b""  # to be sent before the next byte of the file
-        self._next = 0  # the segment after the one being sent
-        self._start = 0  # of the range being sent
-        self._position = 0
-        self._stop = 0
-        self._taken = 0  # bytes of this response that the socket took, head included
-        self._acked = 0  # of them, what the client was last seen to have acknowledged
-        self._mark = 0  # _acked and the time when the present window of its rate began
-        self._mark_time = 0.0
-        self._progressed = 0.0  # when the client last took a byte, or the disk was last asked
-        self._cold_from = -1  # where in the file this response first had to wait for the disk
-        self._writing = False  # the writer is registered
-        self._job = False  # a thread holds the socket
-        self._held = False  # the response spans turns of the event loop
-        self._abandoned = False
-        self._verified_to = _NOTHING  # the stop of the range whose last step a thread allows
-        self._fileno = sock.fileno()
-        self._sure_stop = _NOTHING  # up to here steps are made without a question,
-        self._sure_until = 0  # until this tick
-        self._uncounted = 0  # bytes sent by such steps, not yet counted
-        self._tick = 0  # when sending came to the present window, in the catalogue's time
-        self._corked = False  # the kernel sends whole segments only
-        self._is_large = False  # the socket has a large buffer
+        self._phase = _IDLE
+        self._steps = Steps(
+            outlet, terms.counts, terms.demand, terms.step_bytes, terms.large_buffer_bytes
+        )
+        self.progress = self._steps.progress
+        self._pace: Pace | None = None  # the client's, once a response has spanned turns
+        self._errand = Errand()
+
+    # -- what the exchange asks ------------------------------------------------------------------
 
     @property
     def is_sending(self) -> bool:
         """Whether a response is under way that spans turns of the event loop."""
-        return self._held
+        return self._phase in SPANNING
 
     @property
     def is_busy(self) -> bool:
         """Whether a thread has the socket, and knows alone what it has sent."""
-        return self._job
+        return self._phase in IN_THREAD
 
-    @property
-    def has_sent(self) -> bool:
-        """Whether the client may have got a byte of this response."""
-        return self._taken > 0
+    def waited_for_disk(self, now: float) -> float:
+        """Since when, in seconds, a thread has been asked to go on; 0: none is."""
+        return now - self._errand.since if self.is_busy else 0.0
 
     def count_sent(self) -> int:
         """Bring all counters up to date; how many bytes of body the socket took so far."""
-        self._count_steps()
-        return max(0, self._taken - len(self.plan.head))
-
-    def clear(self) -> None:
-        """Nothing is planned yet for the request that is being answered."""
-        self.plan = _NO_PLAN
-        self._taken = self.from_file = 0
-        self.first_byte = 0.0
-        self.spans_turns = True
-
-    def begin(self, plan: ResponsePlan, file: OpenFile | None) -> None:
-        """Send `plan`, whose ranges are of `file`. The owner hears how it ended."""
-        self._prepare(plan, file)
-        self._load_segment()
-        self._step()
-
-    def _prepare(self, plan: ResponsePlan, file: OpenFile | None) -> None:
-        self.plan = plan
-        self.spans_turns = False
-        self._file = file
-        self._head = plan.head
-        self._taken = self.from_file = self._next = self._position = self._stop = 0
-        self.first_byte = 0.0
-        self._acked = 0
-        self._verified_to = _NOTHING
-        self._tick = self._services.catalogue.tick
-
-    def take_over(self, plan: ResponsePlan, file: OpenFile, taken: int) -> None:
-        """Go on with a plan of one range, of which the socket took `taken` bytes, head included."""
-        self._prepare(plan, file)
-        self._load_segment()
-        self._sent(taken, plan.length, is_cold=False)
-        if self._held:
-            self._look_ahead(file)
-
-    def _load_segment(self) -> None:
-        """Go on to the next range; bytes that stand before it join the head."""
-        segments = self.plan.segments
-        self._sure_stop = _NOTHING
-        while self._next < len(segments):
-            segment = segments[self._next]
-            self._next += 1
-            if isinstance(segment, ByteRange):
-                self._start, self._stop = segment
-                self._position = self._start
-                return
-            self._head += segment
-
-    # -- one step --------------------------------------------------------------------------------
-
-    def _step(self) -> None:
-        """Send once, from memory or through a thread."""
-        self._count_steps()
-        services = self._services
-        file, position = self._file, self._position
-        count = self._stop - position
-        if file is None or not count or file.content is not None:
-            self._send_copied(file)
-            return
-        if file.changed:
-            self._end(CloseReason.SHORT_BODY)
-            return
-        if count > services.step_bytes:
-            count = whole_step(position, services.step_bytes, count)
-        if self._held and position + count == self._stop and not self._is_verified(file):
-            return
-        sender = services.sender
-        if not self._may_send(file, count):
-            self._step_cold(file, count)
-            return
-        try:
-            taken = sender.send(self._sock, self._head, file.descriptor, position, count)
-        except BlockingIOError:
-            self._wait_until_writable()
-        except NotResident:
-            self._step_cold(file, count)
-        except OSError as error:
-            self._break_off(error)
-        else:
-            self._sent(taken, count, is_cold=False)
-
-    def _is_verified(self, file: OpenFile) -> bool:
-        """Before the last step of a range: was the file overwritten since the response began?
-
-        Asked each time that the step is tried, as it may wait for the client in between. False: it
-        is not to be made now, because the answer was yes or takes a thread.
-        """
-        if not file.store.is_local:
-            if self._verified_to == self._stop:  # the thread has just said so
-                self._verified_to = _NOTHING
-                return True
-            self._verified_to = self._stop
-            self._stop_writing()
-            self._job = True
-            self._progressed = monotonic()
-            file.store.lookups.submit(file.is_overwritten, self._verify_done)
-            return False
-        if file.is_overwritten():
-            self._end(CloseReason.SHORT_BODY)
-            return False
-        return True
-
-    def _verify_done(self, _: object) -> None:
-        """A thread has compared the file; `file.changed` says what it found."""
-        self._job = False
-        if self._abandoned:
-            self._leave()
-        else:
-            self._step()
-
-    def _may_send(self, file: OpenFile, count: int) -> bool:
-        """Whether the next `count` bytes are in memory, or sending them will tell."""
-        if self._held and self._look_ahead(file):
-            return True
-        return self._is_resident(file, self._position + count)
-
-    def _look_ahead(self, file: OpenFile) -> bool:
-        """Be sure of more than a step, if all of it is in memory and no head stands before it."""
-        tick, stop = self._services.catalogue.tick, min(self._stop, self._position + _SURE_BYTES)
-        if self._head or not self._is_resident(file, stop):
-            return False
-        self._sure_stop, self._sure_until = stop, tick + _SURE_TICKS
-        return True
-
-    def _is_resident(self, file: OpenFile, stop: int) -> bool:
-        services, residency = self._services, file.residency
-        if not services.sender.asks_residency:
-            return True
-        return residency is not None and residency.is_resident(
-            self._position, stop, services.catalogue.tick
-        )
-
-    def _sent(self, taken: int, count: int, *, is_cold: bool) -> None:
-        """The socket took `taken` bytes of the head and of `count` bytes of the file."""
-        self._taken += taken
-        if not self.first_byte:
-            self.first_byte = monotonic()
-        head = self._head
-        if head:
-            self._head = head[taken:]
-            taken -= len(head)
-            if taken <= 0:
-                self._wait_until_writable()
-                return
-        elif not taken:
-            self._end(CloseReason.SHORT_BODY)
-            return
-        position = self._position
-        self._count_file_bytes(taken, self.cold_place if is_cold else self.hot_place)
-        end = self._position
-        if not is_cold and (position ^ end) >> WINDOW_BITS:
-            self._confirm(position, end)
-        if end == self._stop:
-            self._go_on(full=False)
-            return
-        if not is_cold and not self._corked:
-            self._set_cork(corked=True)
-        if not self._held or not self._writing:  # else the readiness that brought us here stays
-            self._go_on(full=taken < count)
-
-    def _count_file_bytes(self, taken: int, place: int) -> None:
-        counts = self._services.counts
-        counts[place] += taken
-        if self._file is not None:
-            counts[self._file.store.bytes_place] += taken
-        self._position += taken
-        self.from_file += taken
-
-    def _set_cork(self, *, corked: bool) -> None:
-        """Steps of one response share segments; what is left of the last goes out at its end."""
-        self._corked = corked
-        with suppress(OSError):  # the client may be gone, which the next send will find out
-            self._services.sender.cork(self._sock, corked=corked)
-
-    def _send_copied(self, file: OpenFile | None) -> None:
-        """Send what does not come from a descriptor: heads, delimiters, small objects."""
-        body = b""
-        if file is not None and file.content is not None:
-            body = file.content[self._position : self._stop]
-        try:
-            taken = self._sock.send(self._head + body)
-        except BlockingIOError:
-            self._wait_until_writable()
-            return
-        except OSError as error:
-            self._break_off(error)
-            return
-        self._taken += taken
-        if not self.first_byte:
-            self.first_byte = monotonic()
-        of_body = max(0, taken - len(self._head))
-        if of_body and file is not None:
-            self._services.counts[file.store.bytes_place] += of_body
-        self._head = self._head[taken:]
-        self._position += of_body
-        self._go_on(full=bool(self._head) or of_body < len(body))
-
-    def _go_on(self, *, full: bool) -> None:
-        """Something was sent: end, wait for the socket if it is full, or go on in the next turn."""
-        if self._position == self._stop and not self._head:
-            self._load_segment()
-            if self._position == self._stop and not self._head:
-                self._end(None)
-                return
-        self._hold()
-        if full:
-            self._wait_until_writable()
-        elif not self._writing:
-            self._services.loop.call_soon(self._continue)
-
-    def _continue(self) -> None:
-        """Go on after the other connections had their turn."""
-        if self._held and not self._writing and not self._job:
-            self._step()
-
-    # -- waiting for the socket ------------------------------------------------------------------
-
-    def _hold(self) -> None:
-        """Keep the file over turns of the event loop, and have the client's pace watched."""
-        if self._held:
-            return
-        self._held = self.spans_turns = True
-        if self._file is not None:
-            self._services.catalogue.hold(self._file)
-        self._begin_window()
-        self._owner.response_waits()
-
-    def _begin_window(self) -> None:
-        """The client's rate is judged from here on."""
-        self._mark = self._acked
-        self._mark_time = self._progressed = monotonic()
-
-    def _wait_until_writable(self) -> None:
-        self._hold()
-        if not self._writing:
-            self._writing = True
-            self._owner.want_write(wanted=True)
-
-    def on_ready(self, events: int) -> None:
-        """The socket takes bytes again: make a step.
-
-        Of a long range that is in memory a step is one call, and touches as little memory as it
-        can: after a call that has moved a MiB, none of it is in the processor's caches (measured at
-        8 MiB: 12 % less CPU time). `_step` makes all others, and meets again what goes wrong here.
-        """
-        services, file, position = self._services, self._file, self._position
-        end = position + services.step_bytes
-        end += -end % BOUNDARY_BYTES
-        if end > self._stop:
-            end = self._stop
-        if (
-            events != WRITE
-            or end > self._sure_stop
-            or services.catalogue.tick >= self._sure_until
-            or file is None
-            or file.changed
-        ):
-            if events == WRITE:
-                self.on_writable()
-            else:
-                self._owner.on_ready(events)
-            return
-        if end == self._stop and not self._is_verified(file):
-            return
-        try:
-            taken = services.sender.send_bytes(
-                self._fileno, file.descriptor, position, end - position
-            )
-        except (OSError, NotResident):
-            taken = 0
-        if not taken:
-            self._step()
-            return
-        self._uncounted += taken
-        self._position = position = position + taken
-        if position == self._stop:
-            self._count_steps()
-            self._go_on(full=False)
-
-    def on_writable(self) -> None:
-        """The socket takes bytes again, or so it was said."""
-        if self._held and not self._job:
-            self._step()
-
-    def _count_steps(self) -> None:
-        """Count what `on_ready` has sent."""
-        sent, self._uncounted = self._uncounted, 0
-        if not sent:
-            return
-        self._taken += sent
-        self.from_file += sent
-        counts = self._services.counts
-        counts[self.hot_place] += sent
-        if self._file is not None:
-            counts[self._file.store.bytes_place] += sent
-        position = self._position - sent
-        if (position ^ self._position) >> WINDOW_BITS:
-            self._confirm(position, self._position)
-        if self._services.large_buffer_bytes and not self._is_large:
-            self._enlarge_buffer()
-
-    def _enlarge_buffer(self) -> None:
-        """Have the socket of a fast client take more at a time, so that it wakes us less often.
-
-        Measured at 8 MiB: 1.2 instead of 2.7 wake-ups, 9 % less CPU time. All fast clients together
-        cannot make the kernel hold more than 50 ms of what the network takes, as the others have
-        buffers of the kernel's choice.
-        """
-        size = self._services.large_buffer_bytes
-        least = size * max(0.25, (monotonic() - self.first_byte) / _LARGE_BUFFER_S)
-        if self._taken >= least and self._taken - queued_bytes(self._sock) >= least:
-            self._is_large = True
-            with suppress(OSError):  # the client may be gone, which the next send will find out
-                self._services.sender.raise_buffer(self._sock, size)
-
-    def _confirm(self, position: int, end: int) -> None:
-        """Sending has come from one window of the file to another: remember that it was resident.
-
-        The time is that when it began, since the pages may have gone again while a slow client was
-        taking the others.
-        """
-        if self._file is not None and self._file.residency is not None:
-            start = max(self._start, position >> WINDOW_BITS << WINDOW_BITS)
-            self._file.residency.confirm(start, end, self._tick)
-        self._tick = self._services.catalogue.tick
-
-    def _stop_writing(self) -> None:
-        if self._writing:
-            self._writing = False
-            self._owner.want_write(wanted=False)
+        self._steps.note_poured()
+        self._steps.count()
+        return self.progress.count_body(len(self.plan.head))
 
     def judge(self, now: float) -> CloseReason | None:
-        """Is the client, or the disk, too slow? Asked at `next_look`.
+        """Is the client, or the disk, too slow? Inquiry at `next_look`.
 
         What counts is what the client has acknowledged: the socket's buffer may hold more than a
         slow client takes in a minute, and then nothing is sent although all is well.
         """
-        limits = self._services.limits
-        self._count_steps()
-        acked = self._taken - queued_bytes(self._sock)
-        if acked > self._acked:
-            self._acked = acked
-            if not self._job:
-                self._progressed = now
-        if now - self._progressed >= limits.stall_s:
-            return CloseReason.STORE_STALLED if self._job else CloseReason.STALL_TIMEOUT
-        elapsed = now - self._mark_time
-        if elapsed >= limits.stall_s:
-            if self._acked - self._mark < limits.min_bytes_per_s * elapsed and not self._job:
-                return CloseReason.SLOW_READ
-            self._mark, self._mark_time = self._acked, now
-        return None
+        self._steps.note_poured()
+        if self.is_busy:
+            is_late = now - self._errand.since >= self._terms.limits.stall_s
+            return CloseReason.STORE_STALLED if is_late else None
+        assert self._pace is not None, "only what spans turns is judged"
+        outlet = self._outlet
+        taken = self.progress.accepted - outlet.waiting - outlet.end.queued_bytes()
+        return _TOO_SLOW.get(self._pace.judge(taken, now))
 
-    @property
-    def next_look(self) -> float:
+    def next_look(self, now: float) -> float:
         """When to judge again: a time of the monotonic clock."""
-        return monotonic() + self._services.limits.stall_s / _LOOKS_PER_STALL
+        assert self._pace is not None
+        return self._pace.next_look(now)
+
+    # -- beginning -------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Nothing is planned yet for the request that is being answered."""
+        self.plan = _NO_PLAN
+        self.progress.begin()
+        self.spans_turns = True
+
+    def begin(self, plan: ResponsePlan, source: Source | None) -> None:
+        """Send `plan`, whose ranges are of `source`. The owner hears how it ended."""
+        self._phase = next_phase(self._phase, SendingMove.BEGIN)
+        self.plan = plan
+        self.spans_turns = False
+        self._steps.begin(plan, source)
+        self._step()
+
+    def take_over(self, plan: ResponsePlan, source: Source | None, taken: int) -> None:
+        """Go on with a plan of one range, of which `taken` bytes are sent, head included.
+
+        All that waits in the outlet belongs to it as well.
+        """
+        self._phase = next_phase(self._phase, SendingMove.BEGIN)
+        self.plan = plan
+        self.spans_turns = False
+        steps = self._steps
+        steps.begin(plan, source)
+        taken += self._outlet.waiting
+        if source is None or source.content is not None:
+            self._follow(steps.take_copied(taken))
+            return
+        self._follow(steps.take(taken, plan.length))
+        if self._phase in SPANNING:
+            steps.look_ahead(source)
+
+    # -- one step --------------------------------------------------------------------------------
+
+    def _step(self, *, is_verified: bool = False) -> None:
+        """Send once, from memory or through a thread."""
+        phase = self._phase
+        try:
+            after = self._steps.make(
+                is_first=phase is _FIRST_STEP,
+                is_writable=phase is _FOR_SOCKET,
+                is_verified=is_verified,
+            )
+        except OSError as error:
+            self._break_off(error)
+        else:
+            self._follow(after)
+
+    def _follow(self, after: Next) -> None:
+        """Do what a step leads to."""
+        move = _LEADS_TO.get(after)
+        if move is not None:
+            self._enter(move)
+            if after is Next.WAIT_IN_OUTLET:
+                self._outlet.shed()  # what others have no room for, perhaps this: nothing follows
+        elif after is Next.DONE:
+            self._end(None)
+        elif after is Next.CHANGED:
+            self._end(CloseReason.SHORT_BODY)
+        else:
+            source = self._steps.source
+            assert source is not None, "only a file is waited for"
+            if after is Next.COLD:
+                self._step_cold(source)
+            else:
+                assert after is Next.VERIFY, "all others were met"
+                self._enter(SendingMove.VERIFY)
+                self._errand.begin(source.store.known, source.is_overwritten, self._verify_done)
+
+    @contained
+    def _verify_done(self, _: object) -> None:
+        """A thread has compared the file; `source.changed` says what it found."""
+        self._enter(SendingMove.BACK)
+        if self._phase is _ABANDONED:
+            self._leave()
+        else:
+            self._step(is_verified=True)
+
+    # -- from phase to phase ---------------------------------------------------------------------
+
+    def _enter(self, move: SendingMove) -> None:
+        """Make a move, with what belongs to it.
+
+        Over turns of the event loop the file is held, and the client's pace watched. The writer is
+        registered while the socket is waited for.
+        """
+        before = self._phase
+        after = self._phase = next_phase(before, move)
+        if before is _FIRST_STEP and after in SPANNING:
+            self.spans_turns = True
+            source = self._steps.source
+            if source is not None:
+                source.hold()
+            now = monotonic()
+            if self._pace is None:
+                self._pace = Pace(self._terms.limits, now)
+            else:
+                self._pace.begin(now)
+            self._owner.response_waits()
+        if (before is _FOR_SOCKET) is not (after is _FOR_SOCKET):
+            self._watch.want_write(wanted=after is _FOR_SOCKET)
+        if move is SendingMove.GO_ON and after is _SENDING:
+            self._terms.loop.call_soon(self.on_turn)
+
+    # -- waiting for the socket ------------------------------------------------------------------
+
+    def on_ready(self, events: int) -> None:
+        """The socket takes bytes again, or has other news."""
+        if events != WRITE:
+            self._watch.reader.on_ready(events)
+        elif self._phase is _FOR_SOCKET:
+            after = self._steps.pour()
+            if after is _STEP:
+                self._step()
+            elif after is not _STAY:
+                self._follow(after)
+        else:
+            self.on_turn()
+
+    def contain(self, defect: Exception, /) -> None:
+        """A step has met a defect."""
+        self._owner.contain(defect)
+
+    @contained
+    def on_turn(self) -> None:
+        """The others had their turn, or the socket takes bytes again, or so it was said."""
+        if self._phase is _FOR_SOCKET or self._phase is _SENDING:
+            self._step()
 
     # -- waiting for the disk --------------------------------------------------------------------
 
-    def _step_cold(self, file: OpenFile, count: int) -> None:
-        """Have a thread wait for the disk and send."""
-        if count > _COLD_STEP_BYTES:  # which then is not the last step
-            count, self._verified_to = _COLD_STEP_BYTES, _NOTHING
-        self._hold()
-        if self._corked:  # what was sent shall not wait for the disk
-            self._set_cork(corked=False)
-        self._begin_job()
-        work = partial(
-            _read_and_send, self._services.sender, self._sock, self._head, file.descriptor,
-            self._position, count, self._ahead(file, count),
-        )  # fmt: skip
-        file.store.reads.submit(work, partial(self._cold_done, count))
+    def _step_cold(self, source: Source) -> None:
+        """Have a thread wait for the disk."""
+        count, ahead = self._steps.begin_cold(source)
+        cursor = self._steps.cursor
+        self._terms.counts[_COLD_READS] += 1
+        work = self._outlet.cold_work(cursor.head, source.descriptor, cursor.position, count, ahead)
+        self._enter(SendingMove.COLD)
+        self._errand.begin(source.store.reads, work, partial(self._cold_done, count))
 
-    def _begin_job(self) -> None:
-        self._stop_writing()
-        self._job = True
-        self._progressed = monotonic()
-        if self._cold_from < 0:
-            self._cold_from = self._position
-        self._services.counts[_COLD_READS] += 1
+    def withdraw(self) -> None:
+        """Nobody waits for the response: forget the job that no thread has begun."""
+        if self.is_busy and self._errand.cancel():
+            self._enter(SendingMove.WITHDRAW)
 
-    def _ahead(self, file: OpenFile, count: int) -> int:
-        """How many bytes the disk should be asked for when `count` are waited for."""
-        left = self._stop - self._position
-        if file.store.reads_ahead and left >= ENOUGH_AHEAD_BYTES:
-            return 0  # but of a short range the kernel, not advised, would read far beyond the end
-        return min(count + _AHEAD_BYTES, left)
-
+    @contained
     def _cold_done(self, count: int, outcome: object) -> None:
-        """The thread is back: `outcome` is the number of bytes the socket took, or an error."""
-        self._job = False
-        waited_us = int((monotonic() - self._progressed) * 1e6)
-        observe(self._services.counts, _COLD_READ_US, waited_us)
-        if self._abandoned:
-            if isinstance(outcome, int):
-                self._taken += outcome
-                self._count_file_bytes(max(0, outcome - len(self._head)), self.cold_place)
+        """The thread is back: `outcome` is for the outlet, or an error."""
+        self._enter(SendingMove.BACK)
+        now = monotonic()
+        observe(self._terms.counts, _COLD_READ_US, int((now - self._errand.since) * 1e6))
+        steps = self._steps
+        if self._phase is _ABANDONED:
+            if isinstance(outcome, int):  # it has sent them
+                steps.take(outcome, count, is_cold=True)
             self._leave()
-        elif isinstance(outcome, int):
-            self._begin_window()  # the disk's time is not the client's slowness
-            self._sent(outcome, count, is_cold=True)
         elif isinstance(outcome, BlockingIOError):
-            self._wait_until_writable()
+            self._enter(SendingMove.FULL)
         elif isinstance(outcome, OSError):
             self._break_off(outcome)
+        else:
+            if self._pace is not None:
+                self._pace.resume(now)  # the disk's time is not the client's slowness
+            try:
+                taken = self._outlet.take_cold(steps.cursor.head, outcome)
+            except OSError as error:
+                self._break_off(error)
+            else:
+                self._follow(steps.take(taken, count, is_cold=True))
 
     # -- ending ----------------------------------------------------------------------------------
 
     def _break_off(self, error: OSError) -> None:
         """Sending failed: for the client's reasons, the machine's or the store's."""
-        if error.errno in _CLIENT_ERRORS:
-            self._end(CloseReason.CLIENT_GONE)
-        elif error.errno in _EXHAUSTED:
+        source = self._steps.source
+        is_of_file = isinstance(error, FileError)
+        is_of_tls = isinstance(error, ssl.SSLError)  # its numbers are OpenSSL's
+        if is_of_tls or (error.errno in self._outlet.kind.errors and not is_of_file):
+            self._end(reason_of(error))
+        elif error.errno in EXHAUSTED and not is_of_file:
             self._end(CloseReason.OVERLOAD)
-        elif self._file is None or isinstance(error, JobError):
-            _log.error("sending failed", exc_info=error)
+        elif source is None or isinstance(error, JobError):
+            self._terms.containment.note(error)
             self._end(CloseReason.INTERNAL)
         else:
-            self._services.catalogue.fail(self._file.store, error, self._file.key, self._position)
+            source.fail(error)
             self._end(CloseReason.IO_ERROR)
 
     def _end(self, reason: CloseReason | None) -> None:
-        """Over: let go of everything, then tell the connection."""
-        self._count_steps()
-        self._stop_writing()
-        if self._corked:
-            self._set_cork(corked=False)
-        if self._held:
-            self._release()
-        self._file = None
+        """Over: let go of everything, then tell the exchange."""
+        self._steps.note_poured()
+        self._steps.count()
+        was_held = self.is_sending
+        self._enter(SendingMove.END)
+        self._outlet.cork(corked=False)
+        self._release(was_held=was_held)
         self._owner.response_over(reason)
 
-    def _release(self) -> None:
-        """A response that spanned turns is over: the file may go, and pages that nobody shares."""
-        self._held = False
-        file = self._file
-        if file is None:
+    def _release(self, *, was_held: bool) -> None:
+        """The response is over: the file may go, and pages that nobody shares."""
+        steps, source = self._steps, self._steps.source
+        steps.source = None
+        if source is None or not was_held:
             return
-        services = self._services
-        catalogue = services.catalogue
-        if self._cold_from >= 0:
-            catalogue.read_from_disk(file, self._cold_from, self._position, services.cold_pages)
-            self._cold_from = -1
-        catalogue.release(file)
-        self._file = None
+        if steps.cold_from is not None:
+            source.read_from_disk(steps.cold_from, steps.cursor.position)
+            steps.cold_from = None
+        source.release()
 
     def abandon(self) -> None:
         """The connection is over: close its socket, at once or when the thread is back."""
-        self._stop_writing()
-        self._abandoned = True
-        if self._job:
-            with suppress(OSError):  # the client may have gone already
-                self._sock.shutdown(socket.SHUT_RDWR)
+        was_held = self.is_sending
+        self._enter(SendingMove.LEAVE)
+        self.progress.forget(self._outlet.forget())
+        if self._phase is not _ABANDONED:
+            self._outlet.end.cut()
             return
-        if self._held:
-            self._release()
-        self._sock.close()
+        try:
+            self._release(was_held=was_held)
+        finally:
+            self._outlet.end.close()
 
     def _leave(self) -> None:
         """The thread that `abandon` left the socket to is back."""
-        self._release()
-        self._sock.close()
-        self._owner.response_left()
-
-
-def _read_and_send(
-    sender: Sender,
-    sock: socket.socket,
-    head: bytes,
-    file: int,
-    position: int,
-    count: int,
-    ahead: int,
-) -> int:
-    """Runs in a thread, which the disk may keep waiting."""
-    read_ahead(file, position, ahead)
-    return sender.send_cold(sock, head, file, position, count)
-
-
-def read_ahead(file: int, position: int, count: int) -> None:
-    """Ask the disk for these bytes, if any. It takes a third of a millisecond for each MiB."""
-    if count:
-        os.posix_fadvise(file, position, count, os.POSIX_FADV_WILLNEED)
+        try:
+            self._release(was_held=True)
+        finally:
+            self._outlet.end.close()
+            self._owner.response_left()

@@ -9,54 +9,71 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import os
-import secrets
 import select
 import signal
 import socket
+import sys
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from math import ceil
-from typing import Any
 
+import msgspec
+
+from ocaserve.channel import (
+    Accept,
+    Beat,
+    DrainBy,
+    Drained,
+    Fact,
+    Order,
+    Ready,
+    ReopenLogs,
+    TakeDuty,
+    encode_message,
+    read_order,
+)
 from ocaserve.ledger.networks import Networks
 from ocaserve.ledger.places import spool_folder
 from ocaserve.ledger.tallies import Tallies
+from ocaserve.logs import flush_log
 from ocaserve.metrics import CounterSlot
-from ocaserve.protocol.admission import Admission
-from ocaserve.protocol.exchange import State
+from ocaserve.protocol.connection_states import State
 from ocaserve.protocol.head import HeadParser
-from ocaserve.protocol.planning import ResponsePolicy, plan_refusal
+from ocaserve.protocol.planning import ResponsePolicy
 from ocaserve.serving.access_log import AccessLog
-from ocaserve.serving.catalogue import TICK_S, Catalogue, Store
+from ocaserve.serving.accounts import Accounts
+from ocaserve.serving.answerer import Answerer
+from ocaserve.serving.appliance import make_appliance
+from ocaserve.serving.backlog import Backlogs
+from ocaserve.serving.clients import Clients
 from ocaserve.serving.closing import CloseReason
-from ocaserve.serving.connection import Connection
+from ocaserve.serving.containment import Containment, each
 from ocaserve.serving.counters import (
-    CLOSE_PLACES,
     GAUGE_PLACES,
     HISTOGRAM_PLACES,
-    STORE_BYTES,
-    STORE_COLUMNS,
     Count,
     Gauge,
 )
 from ocaserve.serving.deadlines import DeadlineWheel
+from ocaserve.serving.engine import Engine, Leaving
+from ocaserve.serving.exchange import Exchange
 from ocaserve.serving.handshake import Handshakes
 from ocaserve.serving.histograms import Histogram, observe
 from ocaserve.serving.listener import Acceptor
-from ocaserve.serving.proxied import Forwarded
+from ocaserve.serving.log_lines import entry_formatter
+from ocaserve.serving.outlet import OutletParts
 from ocaserve.serving.readiness import ServingLoop, system_readiness
 from ocaserve.serving.sending import system_sender
-from ocaserve.serving.services import Client, Clock, Duty, Services, entry_formatter
-from ocaserve.serving.speedtest import open_speedtest
+from ocaserve.serving.stance import TICK_S, Duty, Stance
 from ocaserve.serving.telling import Teller
 from ocaserve.serving.tls_contexts import TlsHeritage
+from ocaserve.serving.transfer import TransferTerms
+from ocaserve.serving.wall_clock import Clock
 from ocaserve.settings import Settings
 from ocaserve.settings.ledger import LedgerSettings
-from ocaserve.signing import policy_of
 from ocaserve.sockets import tls_positions
 
 _log = logging.getLogger(__name__)
@@ -68,8 +85,14 @@ _IGNORED_SIGNALS = (
 )  # fmt: skip
 """Terminals and service managers send them to the whole group; the supervisor decides what they
 mean, and says so over the channel."""
+_READY_PATIENCE_S = 2.0  # for the answerer and for TLS, which look at disks
+_DEMAND_SPOOLS = 4  # of each worker, of 1 MiB, in the runtime folder, which may be memory
 _TICKS_PER_BEAT = 4  # a sign of life each second
 _LAG_SHOWN_S = 1.0  # at least, and from one round of health to the next: none may miss it
+
+
+MakeAnswerer = Callable[[Settings, CounterSlot, Engine], Answerer]
+"""May raise OSError: then the worker cannot start."""
 
 
 def run_worker(
@@ -79,14 +102,16 @@ def run_worker(
     channel: socket.socket,
     name: str,
     heritage: TlsHeritage | None = None,
+    make_answerer: MakeAnswerer = make_appliance,
 ) -> int:
     """Serve until told to drain; returns the exit status. `slot` is this worker's alone.
 
     heritage: what all workers share for TLS, made before the fork; needed if they listen for it.
+    make_answerer: of whoever decides what is answered; without it the worker is an appliance's.
     """
     loop = _new_loop(settings.serve.loop)
     try:
-        worker = Worker(settings, listeners, slot, channel, name, loop)
+        worker = Worker(settings, listeners, slot, channel, name, loop, make_answerer)
         if settings.tls.listen:
             assert heritage is not None, "TLS needs what the supervisor has prepared"
             worker.offer_tls(settings, listeners, heritage)
@@ -136,6 +161,7 @@ class Worker:
         channel: socket.socket,
         name: str,
         loop: asyncio.AbstractEventLoop,
+        make_answerer: MakeAnswerer,
     ) -> None:
         serve = settings.serve
         limits = serve.limits
@@ -143,70 +169,79 @@ class Worker:
         self._loop = loop
         self._limits = limits
         self._counts = slot.values
+        self._containment = Containment(slot.values)
+        loop.set_exception_handler(self._containment.on_loop_exception)
         self._channel = channel
-        self._connections: set[Client] = set()
+        self._clients = clients = Clients(serve, slot.values, self._stop_if_empty)
         self._handshakes: Handshakes | None = None
-        self._tls_places: frozenset[int] = frozenset()
-        self._is_forwarded = serve.proxy_protocol
-        self._per_address: Counter[bytes] = Counter()
         self._ticks = 0
+        self._unready = 0  # parts that are waited for at the start
+        self._is_ready = False
         self._tick_due = 0.0
         shown = ceil(max(_LAG_SHOWN_S, settings.health.interval_s) / TICK_S) + 1
         self._lags_us: deque[int] = deque(maxlen=shown)
         self._dropped_lines = 0
-        self._acceptor = Acceptor(loop, listeners, self._admit, self._count_accept_error)
-        policy = ResponsePolicy(cache_control=serve.cache_control, cors_origin=serve.cors_origin)
-        columns = slot.labels.get(STORE_BYTES, {})
-        stores = [
-            Store(store.path, loop, serve.io_threads, columns.get(store.path, STORE_COLUMNS - 1))
-            for store in settings.store
-        ]
-        catalogue = Catalogue(
-            loop, stores, policy,
-            open_files=serve.open_files,
-            small_object_bytes=serve.small_object_bytes,
-            notify=self._store_changed,
-        )  # fmt: skip
-        log = None
-        if serve.access_log != "off":
-            log = AccessLog(serve.access_log, loop, self._log_failed)
+        self._acceptor = Acceptor(loop, listeners, clients.admit, self._count_accept_error)
+        self._engine = engine = self._make_engine(settings, slot)
+        engine.ask(make_answerer(settings, slot, engine))
+        clients.engine = engine
+        self._teller: Teller | None = None
+        life = f"{name.replace(' ', '-')}-{os.getpid()}-{time.time_ns():x}"
+        if slot.ledger is not None:
+            self._teller = Teller(loop, engine.accounts.tallies, spool_folder(slot.ledger), life)
+        self._demand_teller: Teller | None = None
+        if slot.demand is not None:
+            demand = engine.accounts.demand
+            self._demand_teller = Teller(
+                loop, demand, slot.demand, life, "demand",
+                _DEMAND_SPOOLS * settings.worker_count,
+            )  # fmt: skip
+
+    def _make_engine(self, settings: Settings, slot: CounterSlot) -> Engine:
+        serve, loop, counts = settings.serve, self._loop, slot.values
+        limits = serve.limits
+        policy = ResponsePolicy(
+            cache_control=serve.cache_control,
+            cors_origin=serve.cors_origin,
+            cors_headers=tuple(serve.cors_headers),
+            most_ranges=limits.ranges,
+        )
+        log = AccessLog(serve.access_log, loop) if serve.access_log != "off" else None
         sender = system_sender()
-        self._services = Services(
+        clock = Clock(serve.access_log_format)
+        stance = Stance(limits)
+        stance.update_deadline(time.monotonic())
+        accounts = Accounts(
+            counts, _make_tallies(settings.ledger), clock, self._containment, log,
+            entry_formatter(serve.access_log_format),
+        )  # fmt: skip
+        return Engine(
             loop=loop,
             limits=limits,
             policy=policy,
             parser=HeadParser(limits.head_bytes, limits.header_count, limits.target_bytes),
-            admission=Admission(has_speedtest=serve.speedtest, signing=policy_of(settings.signing)),
-            catalogue=catalogue,
-            sender=sender,
+            clock=clock,
+            counts=counts,
+            containment=self._containment,
+            stance=stance,
             readiness=system_readiness(loop),
             wheel=DeadlineWheel(),
-            clock=Clock(serve.access_log_format),
-            counts=slot.values,
-            tallies=_make_tallies(settings.ledger),
-            log=log,
-            format_entry=entry_formatter(
-                serve.access_log_format, hides_tokens=settings.signing.required
+            accounts=accounts,
+            outlets=OutletParts(sender, Backlogs(settings.tls.backlog_bytes)),
+            terms=TransferTerms(
+                loop, limits, counts, accounts.demand, self._containment, serve.step_bytes,
+                sender.grant_buffer(serve.large_buffer_bytes),
             ),
-            step_bytes=serve.step_bytes,
-            large_buffer_bytes=sender.grant_buffer(serve.large_buffer_bytes),
-            cold_pages=serve.cold_pages,
-            boundary=secrets.token_hex(16).encode(),
-            on_close=self._connection_closed,
-            on_store_error=self._exhausted,
-            speedtest=open_speedtest(loop, policy) if serve.speedtest else None,
-        )
-        self._teller: Teller | None = None
-        if slot.ledger is not None:
-            life = f"{name.replace(' ', '-')}-{os.getpid()}-{time.time_ns():x}"
-            self._teller = Teller(loop, self._services.tallies, spool_folder(slot.ledger), life)
+            on_close=self._clients.closed,
+        )  # fmt: skip
 
     def offer_tls(
         self, settings: Settings, listeners: Sequence[socket.socket], heritage: TlsHeritage
     ) -> None:
         """Speak TLS on those of the listeners that are for it. Raises OSError."""
-        self._handshakes = Handshakes(self._services, settings.tls, heritage, self._succeed)
-        self._tls_places = tls_positions(listeners, settings.serve)
+        clients = self._clients
+        self._handshakes = Handshakes(self._engine, settings.tls, heritage, clients.succeed)
+        clients.offer_tls(self._handshakes, tls_positions(listeners, settings.serve))
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -215,25 +250,45 @@ class Worker:
         loop = self._loop
         self._channel.setblocking(False)
         loop.add_reader(self._channel, self._on_order)
+        sys.unraisablehook = self._containment.on_unraisable
         for ignored in _IGNORED_SIGNALS:
             signal.signal(ignored, signal.SIG_IGN)
         self._tick_due = loop.time() + TICK_S
         loop.call_at(self._tick_due, self._tick)
-        self._tell("ready")
+        starts = [self._engine.answerer.start]
+        if self._handshakes is not None:
+            starts.append(self._handshakes.start)
+        self._unready = len(starts)
+        for start in starts:
+            start(self._part_is_ready)
+        loop.call_later(_READY_PATIENCE_S, self._ready)
+
+    def _part_is_ready(self) -> None:
+        self._unready -= 1
+        if not self._unready:
+            self._ready()
+
+    def _ready(self) -> None:
+        """All parts are, or they were waited for long enough: a dead disk may hang."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._tell(Ready())
 
     def finish(self) -> None:
         """The loop has stopped: write the last lines."""
-        for connection in tuple(self._services.leaving):
-            connection.response_left()
-        if self._services.log is not None:
-            self._services.log.finish()
-            self._count_lines(self._services.log)
+        each(tuple(self._engine.leaving), Leaving.response_left)
+        for log in self._engine.logs:
+            self._containment.run(log.finish)
+        if self._engine.accounts.log is not None:
+            self._count_lines(self._engine.accounts.log)
         if self._teller is not None:
-            self._teller.tell_now()
+            self._containment.run(self._teller.tell_now)
+        if self._demand_teller is not None:
+            self._containment.run(self._demand_teller.tell_now)
 
-    def _tell(self, fact: str) -> None:
+    def _tell(self, fact: Fact) -> None:
         try:
-            self._channel.send(json.dumps({"is": fact}).encode())
+            self._channel.send(encode_message(fact))
         except BlockingIOError:
             _log.warning("%s: the supervisor takes no messages", self._name)
         except OSError:  # it is gone; the end of the channel is dealt with in _on_order
@@ -250,24 +305,27 @@ class Worker:
             self._loop.remove_reader(self._channel)
             self._drain(_ORPHAN_DRAIN_S)
             return
-        self._obey(json.loads(message))
+        try:
+            order = read_order(message)
+        except msgspec.DecodeError as error:
+            _log.error("%s: an order makes no sense (%r): %r", self._name, error, message[:200])
+        else:
+            self._obey(order)
 
-    def _obey(self, order: dict[str, Any]) -> None:
-        match order["do"]:
-            case "accept":
-                if not self._services.draining:
-                    self._acceptor.accept_from(order["listeners"])
-            case "drain":
-                self._drain(float(order["deadline_s"]))
-            case "reopen_logs":
-                if self._services.log is not None:
-                    self._services.log.reopen()
-            case "duty":
-                self._services.duty = Duty(
-                    order["word"].encode(), order["is_fit"], order["turns_away"]
-                )
-            case unknown:
-                _log.error("%s: unknown order %r", self._name, unknown)
+    def _obey(self, order: Order) -> None:
+        match order:
+            case Accept(listeners):
+                if not self._engine.stance.draining:
+                    self._acceptor.accept_from(listeners)
+            case DrainBy(deadline_s):
+                self._drain(deadline_s)
+            case ReopenLogs():
+                for log in self._engine.logs:
+                    log.reopen()
+            case TakeDuty(word, is_fit, turns_away):
+                self._engine.stance.duty = Duty(word.encode(), is_fit, turns_away)
+            case _:
+                _log.error("%s: %r is an order for services", self._name, order)
 
     def _drain(self, deadline_s: float) -> None:
         """Accept no more, let responses end, then stop; what is left at the deadline is cut.
@@ -275,174 +333,84 @@ class Worker:
         Told again, the earlier of the two deadlines counts.
         """
         self._loop.call_later(deadline_s, self._cut)
-        if self._services.draining:
+        if self._engine.stance.draining:
             return
-        self._services.draining = True
+        self._engine.stance.draining = True
         self._acceptor.close()
         now = time.monotonic()
-        for connection in list(self._connections):
-            connection.drain(now)
+        each(tuple(self._clients), lambda client: client.drain(now))
         self._stop_if_empty()
 
     def _cut(self) -> None:
-        for connection in list(self._connections):
-            connection.close(CloseReason.DRAIN_DEADLINE)
+        each(tuple(self._clients), lambda client: client.close(CloseReason.DRAIN_DEADLINE))
+        if self._clients:  # one that a defect has left
+            self._stop()
 
     def _stop_if_empty(self) -> None:
-        if self._services.draining and not self._connections:
-            self._tell("drained")
-            self._loop.stop()
+        if self._engine.stance.draining and not self._clients:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._tell(Drained())
+        self._loop.stop()
 
     # -- time ------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         """Four times a second: the clock, the deadlines, the catalogue, the log, a sign of life."""
         loop = self._loop
-        services = self._services
+        engine = self._engine
         now = loop.time()
         lag = now - self._tick_due
         self._tick_due = now + TICK_S
         loop.call_at(self._tick_due, self._tick)
-        services.clock.update(time.time())
+        engine.clock.update(time.time())
         moment = time.monotonic()
-        services.update_deadline(moment)
-        services.wheel.sweep(moment)
-        services.catalogue.tick_once()
+        engine.stance.update_deadline(moment)
+        engine.wheel.sweep(moment)
+        run = self._containment.run
+        run(self._acceptor.tick_once)
+        run(engine.answerer.tick_once)
         if self._handshakes is not None:
-            self._handshakes.tick_once()
+            run(self._handshakes.tick_once)
         self._ticks += 1
-        self._show_gauges(lag)
+        run(lambda: self._show_gauges(lag))
         if self._ticks % _TICKS_PER_BEAT == 0:
-            self._tell("beat")
-            if services.log is not None:
-                services.log.flush()
-            if self._teller is not None:
-                self._teller.tell(self._answered_clients())
+            self._beat()
+
+    def _beat(self) -> None:
+        """A second has passed."""
+        self._tell(Beat())
+        flush_log()
+        for log in self._engine.logs:
+            self._containment.run(log.flush)
+        if self._teller is not None:
+            exchanges = [connection.exchange for connection in self._clients.answered()]
+            each(exchanges, Exchange.tally_progress)
+            self._containment.run(self._teller.tell)
+        if self._demand_teller is not None:
+            self._containment.run(self._demand_teller.tell)
+        else:
+            self._engine.accounts.demand.forget()
 
     def _show_gauges(self, lag: float) -> None:
         counts = self._counts
-        catalogue = self._services.catalogue
-        counts[Count.FILES_REPLACED] += catalogue.replaced
-        catalogue.replaced = 0
-        counts[GAUGE_PLACES[Gauge.OPEN_FILES]] = len(catalogue)
         lag_us = max(0, int(lag * 1e6))
         self._lags_us.append(lag_us)
         counts[GAUGE_PLACES[Gauge.LOOP_LAG_US]] = max(self._lags_us)
         observe(counts, HISTOGRAM_PLACES[Histogram.LOOP_LAG_US], lag_us)
         counts[GAUGE_PLACES[Gauge.RESPONDING]] = sum(
-            connection.state is State.SENDING for connection in self._answered_clients()
+            connection.state is State.SENDING for connection in self._clients.answered()
         )
-        if self._services.log is not None:
-            self._count_lines(self._services.log)
+        if self._engine.accounts.log is not None:
+            self._count_lines(self._engine.accounts.log)
 
     def _count_lines(self, log: AccessLog) -> None:
         self._counts[Count.LOG_LINES] += log.taken
         self._counts[Count.LOG_LINES_DROPPED] += log.dropped
         log.taken = log.dropped = 0
 
-    # -- connections -----------------------------------------------------------------------------
-
-    def _answered_clients(self) -> Iterator[Connection]:
-        """Those who may ask for something: all but the handshakes."""
-        return (client for client in self._connections if isinstance(client, Connection))
-
-    def _admit(self, sock: socket.socket, address: bytes, place: int) -> None:
-        self._counts[Count.ACCEPTED] += 1
-        if len(self._connections) >= self._limits.connections:
-            self._turn_away(sock, CloseReason.OVERLOAD, is_tls=place in self._tls_places)
-        elif self._is_forwarded:
-            forwarded = Forwarded(
-                self._services, sock, address, place, self._identified, self._unidentified
-            )
-            self._connections.add(forwarded)
-            self._show_connections()
-        else:
-            self._begin(sock, address, place)
-
-    def _identified(self, forwarded: Forwarded, address: bytes) -> None:
-        """The balancer has said whose connection it is."""
-        self._connections.remove(forwarded)
-        self._begin(forwarded.sock, address, forwarded.place)
-        self._show_connections()
-        self._stop_if_empty()
-
-    def _unidentified(self, forwarded: Forwarded) -> None:
-        self._connections.discard(forwarded)
-        self._show_connections()
-        self._stop_if_empty()
-
-    def _begin(self, sock: socket.socket, address: bytes, place: int) -> None:
-        """Serve the client at this address, unless it has too many connections."""
-        limits = self._limits
-        is_tls = place in self._tls_places
-        if 0 < limits.connections_per_address <= self._per_address[address]:
-            self._turn_away(sock, CloseReason.ADDRESS_LIMIT, is_tls=is_tls)
-            return
-        client: Client | None
-        if is_tls:
-            assert self._handshakes is not None
-            client = self._handshakes.begin(sock, address)
-            if client is None:
-                return
-        else:
-            client = Connection(self._services, sock, address)
-        self._per_address[address] += 1
-        self._connections.add(client)
-        self._show_connections()
-
-    def _show_connections(self) -> None:
-        self._counts[GAUGE_PLACES[Gauge.CONNECTIONS]] = len(self._connections)
-
-    def _succeed(self, handshake: Client, connection: Connection) -> None:
-        """The handshake is over, and the connection has its place."""
-        self._connections.remove(handshake)
-        self._connections.add(connection)
-
-    def _turn_away(self, sock: socket.socket, reason: CloseReason, *, is_tls: bool) -> None:
-        """Say 503 and close; before a handshake there is nothing that a client would understand."""
-        self._counts[CLOSE_PLACES[reason]] += 1
-        services = self._services
-        plan = plan_refusal(
-            503, services.policy, services.clock.http_date, request=None, close=True
-        )
-        try:
-            if not is_tls:
-                sock.send(plan.head)
-        except OSError:  # it has gone already; it would have been sent away in any case
-            pass
-        finally:
-            sock.close()
-
-    def _connection_closed(self, connection: Client) -> None:
-        self._connections.discard(connection)
-        address = connection.address
-        self._per_address[address] -= 1
-        if not self._per_address[address]:
-            del self._per_address[address]
-        self._show_connections()
-        self._stop_if_empty()
+    # -- what goes wrong -------------------------------------------------------------------------
 
     def _count_accept_error(self) -> None:
         self._counts[Count.ACCEPT_ERRORS] += 1
-
-    # -- what goes wrong -------------------------------------------------------------------------
-
-    def _store_changed(self, store: Store) -> None:
-        failed = sum(store.failure is not None for store in self._services.catalogue.stores)
-        self._counts[GAUGE_PLACES[Gauge.STORES_FAILED]] = failed
-        failure = store.failure
-        if failure is None:
-            _log.warning("store %s: readable again", store.path)
-            return
-        self._counts[Count.STORE_ERRORS] += 1
-        key = failure.key.decode("utf-8", "backslashreplace")
-        _log.error(
-            "store %s: failed: %s, at byte %d of %s",
-            store.path, failure.error.strerror, failure.offset, key,
-        )  # fmt: skip
-
-    def _exhausted(self, error: OSError) -> None:
-        _log.error("a file could not be opened: %s", error.strerror or error)
-
-    def _log_failed(self, error: OSError) -> None:
-        _log.error("access log: %s: lines are lost and counted", error.strerror)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Struct
 
-from ocaserve.schema import text
+from ocaserve.findings import Finding
+from ocaserve.schema import choice, text
+from ocaserve.settings.places import BaseUrls, Location, find_location_faults, find_url_faults
 
 
-class Appliance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ApplianceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Who this is."""
 
     id: Annotated[
@@ -27,6 +30,12 @@ class Appliance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "up to 255 characters", "appliances of one site share fill and routes", max_length=255
         ),
     ] = ""
+    urls: BaseUrls = msgspec.field(default_factory=list)
+    location: Location = msgspec.field(default_factory=list)
+    site_kind: Annotated[
+        Literal["embedded", "pni", "exchange"],
+        choice("what its site is to its clients, where the control plane knows no better"),
+    ] = "embedded"
     state_directory: Annotated[
         str,
         text(
@@ -41,3 +50,9 @@ class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """One directory of content, one for each disk."""
 
     path: Annotated[str, text("a directory", "that holds the objects", min_length=1)]
+
+
+def find_appliance_faults(appliance: ApplianceSettings) -> Iterator[Finding]:
+    """What single values do not show."""
+    yield from find_url_faults("appliance.urls", appliance.urls)
+    yield from find_location_faults("appliance.location", appliance.location)

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import ipaddress
-import os
-import pwd
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Struct
 
+from bgp.address_families import BY_NAME, FAMILIES, QUOTED_NAMES
 from bgp.configuration import ConfigurationError, check_md5_key
+from ocaserve.findings import Finding
 from ocaserve.schema import choice, number, text
-from ocaserve.settings.secrecy import OWNER_ONLY, is_owners_only
 
-FAMILIES = ("ipv4", "ipv6")
+_VERSIONS = ("ipv4", "ipv6")  # of IP, whose prefixes have bounds
 _YES_OR_NO = "true or false"
 _AS_NUMBER = 4_294_967_295
+_COMMUNITY = (
+    "two numbers up to 65535, such as `65001:100`, or three up to 4294967295, such as `65001:1:100`"
+)
+_LEAST_WEIGHT, _MOST_WEIGHT = 0.01, 100
+_MEANING = f'"exclude", "backup", or a weight from {_LEAST_WEIGHT} to {_MOST_WEIGHT}'
+
+
+def _parse_network(given: str) -> None:
+    try:
+        ipaddress.ip_network(given)
+    except ValueError as error:
+        raise ValueError(f"{error}; must be a prefix, such as 10.0.0.0/8") from None
 
 
 class NeighborSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,8 +62,10 @@ class NeighborSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ),
     ] = 0  # fmt: skip
     families: Annotated[
-        list[str], text('"ipv4", "ipv6" or both', "that the router tells of", min_length=1)
-    ] = msgspec.field(default_factory=lambda: list(FAMILIES))  # fmt: skip
+        list[str], text(f"some of {QUOTED_NAMES}", "that the router tells of", min_length=1)
+    ] = msgspec.field(
+        default_factory=lambda: [row.name for row in FAMILIES if row.is_default]
+    )  # fmt: skip
     md5_file: Annotated[
         str,
         text(
@@ -78,6 +91,23 @@ class NeighborSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             "something is wrong at its side",
         ),
     ] = 2_000_000  # fmt: skip
+    max_paths: Annotated[
+        int,
+        number(
+            "routes", 1, 1_000,
+            "of one prefix that are taken from the router (RFC 7911); more are left out and "
+            "counted, since each change of one costs a look at all of them",
+        ),
+    ] = 64  # fmt: skip
+    max_attribute_bytes: Annotated[
+        int,
+        number(
+            "bytes", 1 << 20, 1 << 40,
+            "of memory that the attributes of the router's routes may take, each set of them "
+            "counted once; with more, all of its routes are ignored. A full table takes some 60 "
+            "MiB, but a route alone may have 13 KiB",
+        ),
+    ] = 512 << 20  # fmt: skip
     ttl_security: Annotated[
         bool,
         text(
@@ -122,6 +152,8 @@ class Bgp(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         text(
             "a list of prefixes",
             "networks of those that are taken all the same: the provider's own private ones",
+            each="a prefix, such as 10.0.0.0/8",
+            parse=_parse_network,
         ),
     ] = msgspec.field(default_factory=list)
     shortest_ipv4: Annotated[
@@ -155,93 +187,101 @@ class Bgp(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         text(
             "a file",
             "of routes recorded earlier, which are told once instead of by routers, to show and to "
-            "try things: lines of ExaBGP's JSON, or MRT (RFC 6396); plain, .gz or .bz2",
+            "try things: lines of ExaBGP's JSON, or MRT (RFC 6396); plain, .gz, .bz2 or .xz",
         ),
     ] = ""
+    communities: Annotated[
+        dict[str, Any],
+        text(
+            f"a table of community = meaning: {_COMMUNITY}; {_MEANING}",
+            "what it means that a provider's route has a community. An excluded one is not used; a "
+            "backup stands behind all others of the same prefix length; among equals a weight is a "
+            "multiple of the share of clients. Of several weights the lowest counts",
+        ),
+    ] = msgspec.field(default_factory=dict)
     neighbor: list[NeighborSettings] = msgspec.field(default_factory=list)
 
 
 # -- what is wrong -------------------------------------------------------------------------------
 
 
-def find_bgp_faults(bgp: Bgp) -> Iterator[str]:
-    """A line for each fault, naming key, value and what is allowed."""
+def find_bgp_faults(bgp: Bgp) -> Iterator[Finding]:
+    """What single values do not show."""
     if bgp.router_id and not _is_address(bgp.router_id, 4):
-        yield f"bgp.router_id = {bgp.router_id!r}: must be an IPv4 address"
+        yield Finding("bgp.router_id", "", repr(bgp.router_id), "an IPv4 address")
     if bgp.neighbor and not bgp.router_id:
-        yield "bgp.router_id: missing; must be an IPv4 address"
+        yield Finding("bgp.router_id", "missing", allowed="an IPv4 address")
     if bgp.neighbor and not bgp.local_as:
-        yield f"bgp.local_as: missing; must be a whole number from 1 to {_AS_NUMBER:,}"
-    for place, network in enumerate(bgp.allow_bogons):
-        if not _is_network(network):
-            yield f"bgp.allow_bogons[{place}] = {network!r}: must be a prefix, such as 10.0.0.0/8"
-    for family in FAMILIES:
+        allowed = f"a whole number from 1 to {_AS_NUMBER:,}"
+        yield Finding("bgp.local_as", "missing", allowed=allowed)
+    for family in _VERSIONS:
         shortest, longest = getattr(bgp, f"shortest_{family}"), getattr(bgp, f"longest_{family}")
         if shortest > longest:
-            yield f"bgp.shortest_{family} = {shortest}: must be at most bgp.longest_{family}"
-    yield from _find_user_faults(bgp.user)
+            yield Finding(
+                f"bgp.shortest_{family}", "", str(shortest),
+                f"at most bgp.longest_{family} = {longest}", also=(f"bgp.longest_{family}",),
+            )  # fmt: skip
     if bgp.recording and bgp.neighbor:
-        yield f"bgp.recording = {bgp.recording!r}: must not stand beside bgp.neighbor"
-    elif bgp.recording and not os.access(bgp.recording, os.R_OK):
-        yield f"bgp.recording = {bgp.recording!r}: must be a file that can be read"
+        why = "must not stand beside bgp.neighbor"
+        yield Finding("bgp.recording", why, repr(bgp.recording), also=("bgp.neighbor",))
+    for community, meaning in bgp.communities.items():
+        name = f"bgp.communities.{community}"
+        if not _is_community(community):
+            yield Finding(name, "is no community", allowed=_COMMUNITY)
+        elif not _is_meaning(meaning):
+            yield Finding(name, "", repr(meaning), _MEANING)
     for place, neighbor in enumerate(bgp.neighbor):
-        for fault in _find_neighbor_faults(neighbor):
-            yield f"bgp.neighbor[{place}].{fault}"
+        yield from _find_neighbor_faults(f"bgp.neighbor[{place}]", neighbor)
     yield from _find_doubles(bgp.neighbor)
 
 
-def find_absent_vrps(bgp: Bgp) -> Iterator[str]:
-    """Why the file of validated payloads cannot be read, which keeps nothing from starting: the
-    program that writes it may be on its way.
-    """
-    if bgp.rpki_vrps and not os.access(bgp.rpki_vrps, os.R_OK):
-        yield f"bgp.rpki_vrps = {bgp.rpki_vrps!r}: must be a file that can be read"
+def _is_community(text: str) -> bool:
+    """Of RFC 1997 or RFC 8092, as it is reported: without leading zeros or spaces."""
+    parts = text.split(":")
+    most = {2: 65_535, 3: _AS_NUMBER}.get(len(parts), -1)
+    return all(
+        part.isascii() and part.isdigit() and len(part) <= 10
+        and str(int(part)) == part and int(part) <= most
+        for part in parts
+    )  # fmt: skip
 
 
-def _find_user_faults(user: str) -> Iterator[str]:
-    if not user or os.geteuid():  # it is not looked at
-        return
-    try:
-        pwd.getpwnam(user)
-    except KeyError:
-        yield f"bgp.user = {user!r}: must be the name of an account"
+def _is_meaning(value: object) -> bool:
+    if isinstance(value, bool):  # which Python counts among the numbers
+        return False
+    if isinstance(value, int | float):
+        return _LEAST_WEIGHT <= value <= _MOST_WEIGHT
+    return value in ("exclude", "backup")
 
 
-def _find_neighbor_faults(neighbor: NeighborSettings) -> Iterator[str]:
+def _find_neighbor_faults(name: str, neighbor: NeighborSettings) -> Iterator[Finding]:
     if not _is_address(neighbor.address):
-        yield f"address = {neighbor.address!r}: must be an IPv4 or IPv6 address"
+        allowed = "an IPv4 or IPv6 address"
+        yield Finding(f"{name}.address", "", repr(neighbor.address), allowed)
     version = 6 if ":" in neighbor.address else 4
+    local = f"{name}.local_address"
     if neighbor.local_address and not _is_address(neighbor.local_address, version):
-        yield f"local_address = {neighbor.local_address!r}: must be an IPv{version} address"
+        allowed = f"an IPv{version} address"
+        also = (f"{name}.address",)
+        yield Finding(local, "", repr(neighbor.local_address), allowed, also=also)
     if not neighbor.local_address and (neighbor.passive or neighbor.listen_port):
-        yield "local_address: missing; the router connects to it"
-    unknown = [family for family in neighbor.families if family not in FAMILIES]
+        yield Finding(local, "missing; the router connects to it")
+    unknown = [family for family in neighbor.families if family not in BY_NAME]
     if unknown or len(set(neighbor.families)) != len(neighbor.families):
-        yield f'families = {neighbor.families!r}: must be "ipv4", "ipv6" or both'
-    if neighbor.md5_file:
-        yield from _find_key_faults(neighbor.md5_file)
+        allowed = f"some of {QUOTED_NAMES}, each once"
+        yield Finding(f"{name}.families", "", repr(neighbor.families), allowed)
 
 
-def _find_key_faults(file: str) -> Iterator[str]:
-    try:
-        read_md5_key(file)
-        if not is_owners_only(file):
-            yield f"md5_file = {file!r}: {OWNER_ONLY}"
-    except OSError as error:
-        yield f"md5_file = {file!r}: {error.strerror}"
-    except ValueError as error:
-        yield f"md5_file = {file!r}: {error}"
-
-
-def _find_doubles(neighbors: Sequence[NeighborSettings]) -> Iterator[str]:
+def _find_doubles(neighbors: Sequence[NeighborSettings]) -> Iterator[Finding]:
     seen: dict[tuple[str, str], int] = {}
     for place, neighbor in enumerate(neighbors):
         before = seen.setdefault((neighbor.address, neighbor.local_address), place)
         if before != place:
-            yield (
-                f"bgp.neighbor[{place}].address = {neighbor.address!r}: is that of "
-                f"bgp.neighbor[{before}] too; must be another one, or from another local_address"
-            )
+            yield Finding(
+                f"bgp.neighbor[{place}].address", f"is that of bgp.neighbor[{before}] too",
+                repr(neighbor.address), "another one, or from another local_address",
+                also=(f"bgp.neighbor[{before}].address",),
+            )  # fmt: skip
 
 
 def _is_address(text: str, version: int | None = None) -> bool:
@@ -251,14 +291,6 @@ def _is_address(text: str, version: int | None = None) -> bool:
         return False
     is_plain = address.version == 4 or not address.scope_id
     return is_plain and version in (None, address.version) and not address.is_unspecified
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        return False
-    return True
 
 
 def read_md5_key(file: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
+from ocaserve.findings import Finding
 from ocaserve.schema import number
 
 _DAY_S = 86_400
@@ -164,13 +165,20 @@ _WORSE_ABOVE = (
 _UNITS = ("", "_s", "_days")
 
 
-def find_health_faults(health: HealthSettings) -> Iterator[str]:
-    """A line for each pair of thresholds of which the error comes before the warning."""
+def find_health_faults(health: HealthSettings) -> Iterator[Finding]:
+    """Each pair of thresholds of which the error comes before the warning."""
     for name in (*_WORSE_ABOVE, *_WORSE_BELOW):
         unit = next(unit for unit in _UNITS if hasattr(health, f"{name}_error{unit}"))
         warning = getattr(health, f"{name}_warning{unit}")
         error = getattr(health, f"{name}_error{unit}")
+        bound = ""
         if name in _WORSE_BELOW and error > warning:
-            yield f"health.{name}_error{unit} = {error}: must be at most {name}_warning{unit}"
+            bound = "at most"
         elif name in _WORSE_ABOVE and error < warning:
-            yield f"health.{name}_error{unit} = {error}: must be at least {name}_warning{unit}"
+            bound = "at least"
+        if bound:
+            yield Finding(
+                f"health.{name}_error{unit}", "", str(error),
+                f"{bound} {name}_warning{unit} = {warning}",
+                also=(f"health.{name}_warning{unit}",),
+            )  # fmt: skip

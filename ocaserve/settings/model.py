@@ -7,13 +7,15 @@ import os
 import msgspec
 from msgspec import Struct
 
-from ocaserve.settings.appliance import Appliance, StoreSettings
+from ocaserve.settings.appliance import ApplianceSettings, StoreSettings
 from ocaserve.settings.bgp import Bgp
 from ocaserve.settings.control import Control
 from ocaserve.settings.drain import Drain
+from ocaserve.settings.fill import Fill
 from ocaserve.settings.health import HealthSettings
 from ocaserve.settings.ledger import LedgerSettings
-from ocaserve.settings.report import Report
+from ocaserve.settings.queue import QueueSettings
+from ocaserve.settings.report import ReportSettings
 from ocaserve.settings.serve import Serve
 from ocaserve.settings.signing import Signing
 from ocaserve.settings.tls import Tls
@@ -22,7 +24,7 @@ from ocaserve.settings.tls import Tls
 class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The tables of a file."""
 
-    appliance: Appliance = msgspec.field(default_factory=Appliance)
+    appliance: ApplianceSettings = msgspec.field(default_factory=ApplianceSettings)
     serve: Serve = msgspec.field(default_factory=Serve)
     health: HealthSettings = msgspec.field(default_factory=HealthSettings)
     ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
@@ -30,7 +32,9 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     control: Control = msgspec.field(default_factory=Control)
     bgp: Bgp = msgspec.field(default_factory=Bgp)
     drain: Drain = msgspec.field(default_factory=Drain)
-    report: Report = msgspec.field(default_factory=Report)
+    fill: Fill = msgspec.field(default_factory=lambda: Fill(is_on=False))
+    queue: QueueSettings = msgspec.field(default_factory=QueueSettings)
+    report: ReportSettings = msgspec.field(default_factory=ReportSettings)
     tls: Tls = msgspec.field(default_factory=Tls)
     store: list[StoreSettings]
 
@@ -44,6 +48,11 @@ class Settings(File, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def worker_count(self) -> int:
         """How many workers to run."""
         return _usable_cores() if self.serve.workers == "auto" else self.serve.workers
+
+    @property
+    def counts_demand(self) -> bool:
+        """Whether anybody wants to know which objects are wanted most."""
+        return self.fill.is_on or self.serve.pinned_bytes > 0
 
 
 def _usable_cores() -> int:

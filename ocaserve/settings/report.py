@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from ocaserve.findings import Finding
 from ocaserve.schema import number, text
-from ocaserve.settings.secrecy import OWNER_ONLY, is_owners_only
 
 
-class Report(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ReportSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where reports are pushed to. The control plane may as well fetch them."""
 
     push_url: Annotated[
@@ -52,21 +52,31 @@ class Report(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = 300.0  # fmt: skip
 
 
-def find_report_faults(report: Report) -> Iterator[str]:
-    """A line for each fault, naming key, value and what is allowed."""
+def find_report_faults(report: ReportSettings, warning_s: float | None) -> Iterator[Finding]:
+    """What single values do not show. warning_s: `health.contact_warning_s`, if it was set."""
     if report.push_url:
-        parts = urlsplit(report.push_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            yield f"report.push_url = {report.push_url!r}: must be an http or https URL"
-        elif parts.username or parts.password:
-            yield "report.push_url: must not hold a password; use report.token_file"
-    if report.token_file:
-        where = f"report.token_file = {report.token_file!r}"
-        try:
-            if not is_owners_only(report.token_file):
-                yield f"{where}: {OWNER_ONLY}"
-        except OSError as error:
-            yield f"{where}: {error.strerror}"
+        yield from _find_url_faults(report.push_url)
+    if warning_s is not None and warning_s > report.lost_after_s:
+        yield Finding(
+            "health.contact_warning_s", "", str(warning_s),
+            f"at most report.lost_after_s = {report.lost_after_s}, where it is an error",
+            also=("report.lost_after_s",),
+        )  # fmt: skip
+
+
+def _find_url_faults(url: str) -> Iterator[Finding]:
+    key, allowed = "report.push_url", "an http or https URL"
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port
+    except ValueError as error:
+        yield Finding(key, f"not a URL ({error})", allowed=allowed)
+        return
+    if parts.username or parts.password:
+        yield Finding(key, "must not hold a password; use report.token_file")
+    elif not is_one or any(ord(each) <= 0x20 for each in url):
+        yield Finding(key, "", repr(url), allowed)
 
 
 def read_push_token(file: str) -> str:

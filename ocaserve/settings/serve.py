@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Struct
 
+from ocaserve.addresses import parse_address
 from ocaserve.schema import choice, flag, number, text
 
 _DAY_S = 86_400
 _WEEK_S = 604_800
+_FIELD_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z"
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,6 +38,15 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         int,
         number("fields", 8, 1_000, "fields in a head; browsers send about 20 (Apache allows 100)"),
     ] = 100
+    ranges: Annotated[
+        int,
+        number(
+            "ranges", 1, 1_024,
+            "in one request, each answered by a part; for more of them, or more bytes than the "
+            "object has, all of it is sent. zsync and PDF readers ask for dozens (RFC 9110 section "
+            "14.2)",
+        ),
+    ] = 256  # fmt: skip
     connections: Annotated[
         int,
         number(
@@ -44,6 +55,14 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "appliance instead of waiting (nginx: 512)",
         ),
     ] = 20_000  # fmt: skip
+    lookups: Annotated[
+        int,
+        number(
+            "look-ups", 1, 1_000_000,
+            "waiting for one store in one worker, each client in his turn; one more hears 503. A "
+            "disk that takes 10 ms answers 400 a second: the last waits as long as players do",
+        ),
+    ] = 4_096  # fmt: skip
     connections_per_address: Annotated[
         int,
         number(
@@ -128,6 +147,7 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "",
             'addresses: `"127.0.0.1:8080"`, `"[::]:80"`, `"unix:/run/x.sock"`; port 0 takes a '
             "free one; `[::]` is IPv6 alone, `0.0.0.0` IPv4",
+            parse=parse_address,
             min_length=1,
         ),
     ] = msgspec.field(default_factory=lambda: ["127.0.0.1:8080"])
@@ -172,10 +192,30 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             pattern=r"^[\x21-\x7e]*\Z",
         ),
     ] = "*"
+    cors_headers: Annotated[
+        list[Annotated[str, msgspec.Meta(pattern=_FIELD_NAME)]],
+        text(
+            "names of request fields",
+            "that scripts may send beside those of today's players (CMCD, ranges, conditions, "
+            'caching); `"*"` allows all but Authorization, where the browser knows it',
+            each="the name of a request field",
+        ),
+    ] = msgspec.field(default_factory=list)
     drain_s: Annotated[
         float,
         number("seconds", 0, _DAY_S, "for running responses to end when the appliance stops"),
     ] = 30.0
+    reload_generations: Annotated[
+        int,
+        number(
+            "generations",
+            1,
+            64,
+            "of workers that may drain at once, one for each reload: slow clients keep about 20 MB "
+            "for each worker alive; when one more is to, what the oldest sends has drain_s to end, "
+            "and the next reload waits for it",
+        ),
+    ] = 4
     reload_drain_s: Annotated[
         float,
         number(
@@ -210,9 +250,46 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "allows it (Linux: twice `net.core.wmem_max`); 0: what the kernel chooses, for all",
         ),
     ] = 8_388_608  # fmt: skip
+    pinned_bytes: Annotated[
+        int,
+        number(
+            "bytes", 0, 1 << 44,
+            "of the most wanted objects that are locked in memory, whatever else is read; at most "
+            "half of the memory that there is (`MemoryMax=` of the unit), for workers need some; "
+            "as far as the system lets us (`LimitMEMLOCK=`); 0: none",
+        ),
+    ] = 0  # fmt: skip
+    popularity_days: Annotated[
+        float,
+        number("days", 0.01, 365, "after which it counts half that an object was wanted"),
+    ] = 3.0
     io_threads: Annotated[
         int, number("threads", 1, 256, "of a worker for each store, waiting for its disk")
     ] = 16
+    store_failing_share: Annotated[
+        float,
+        number(
+            "of the objects tried", 0, 1,
+            "that cannot be read, above which a store is failed and not asked: one bad file, or a "
+            "few, are no bad disk",
+        ),
+    ] = 0.5  # fmt: skip
+    store_trial_objects: Annotated[
+        int,
+        number(
+            "objects", 1, 256,
+            "tried when one cannot be read, at most once a second: enough to tell a bad file from "
+            "a bad disk, few enough for a disk that is busy",
+        ),
+    ] = 16  # fmt: skip
+    store_retry_s: Annotated[
+        float,
+        number(
+            "seconds", 0.25, 3_600,
+            "until a failed store is looked at again, at most: half a second at first, then twice "
+            "as long each time",
+        ),
+    ] = 2.0  # fmt: skip
     cold_pages: Annotated[
         Literal["second-read", "keep", "drop"],
         choice(
@@ -221,7 +298,13 @@ class Serve(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ),
     ] = "second-read"
     open_files: Annotated[
-        int, number("files", 16, 1_000_000, "kept open by a worker between responses")
+        int,
+        number(
+            "files",
+            16,
+            1_000_000,
+            "kept open by a worker between responses; the one used longest ago goes first",
+        ),
     ] = 1_024
     small_object_bytes: Annotated[
         int,

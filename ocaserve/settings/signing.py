@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ocaserve.errors import SettingsError
+from ocaserve.findings import Finding
 from ocaserve.schema import describe_allowed, flag, number, secret, text
 from ocaserve.settings.secrecy import OWNER_ONLY, is_owners_only
 
@@ -50,6 +51,7 @@ class Signing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         text(
             "a list of names without port",
             "that this appliance answers to: a URL signed for another is refused; empty for any",
+            each="a name without port",
         ),
     ] = msgspec.field(default_factory=list)
     clock_skew_s: Annotated[
@@ -89,12 +91,14 @@ def read_keys(signing: Signing) -> Signing:
     return msgspec.structs.replace(signing, keys=keys)
 
 
-def find_signing_faults(signing: Signing) -> Iterator[str]:
+def find_signing_faults(signing: Signing) -> Iterator[Finding]:
     """What single values do not show; asked before the file of keys is read."""
+    both = ("signing.keys", "signing.keys_file")
     if signing.keys and signing.keys_file:
-        yield "signing.keys_file: must not stand beside signing.keys"
+        yield Finding("signing.keys_file", "must not stand beside signing.keys", also=both)
     if signing.required and not (signing.keys or signing.keys_file):
-        yield "signing.required = true: must have signing.keys or signing.keys_file beside it"
+        allowed = "beside signing.keys or signing.keys_file"
+        yield Finding("signing.required", "", "true", allowed, also=both)
 
 
 def newest_version(signing: Signing) -> str:

@@ -7,7 +7,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Struct
 
+from ocaserve.addresses import parse_address
 from ocaserve.schema import choice, number, text
+
+
+def _parse_tcp(text_: str) -> None:
+    if parse_address(text_).path:
+        raise ValueError("must be a TCP address")
 
 
 class Certificate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,7 +31,12 @@ class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     listen: Annotated[
         list[str],
-        text("", 'addresses, as in [serve]: `"0.0.0.0:443"`, `"[::]:443"`', min_length=1),
+        text(
+            "",
+            'addresses, as in [serve]: `"0.0.0.0:443"`, `"[::]:443"`',
+            parse=_parse_tcp,
+            min_length=1,
+        ),
     ] = msgspec.field(default_factory=list)
     certificates: Annotated[
         list[Certificate],
@@ -61,11 +72,19 @@ class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             is_above=True,
         ),
     ] = 10.0  # fmt: skip
+    backlog_bytes: Annotated[
+        int,
+        number(
+            "bytes", 1 << 16, 1 << 40,
+            "encrypted by one worker and not yet taken by its clients, without kernel TLS: a slow "
+            "client holds a record (16 KiB); when it is more, who has waited longest is closed",
+        ),
+    ] = 256 << 20  # fmt: skip
     handshakes: Annotated[
         int,
         number(
             "connections", 1, 1_000_000,
-            "in their handshake at once in one worker; one more is closed, so that a flood of "
-            "half-open ones takes no place of a viewer",
+            "in their handshake at once in one worker; for one more, who has waited longest is "
+            "closed, so that a flood of half-open ones takes no place of a viewer",
         ),
     ] = 2_000  # fmt: skip

@@ -24,6 +24,9 @@ from ocaserve.sockets import Listeners
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PROC_PDEATHSIG_CTL = 11  # sys/procctl.h, FreeBSD 11.2
 _P_PID = 0
+_FOR_THE_SUPERVISOR = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
 
 Notes = dict[str, Any]
 """What a service wants its successor to know, whoever of them is killed: JSON values by name."""
@@ -33,8 +36,8 @@ Notes = dict[str, Any]
 class Given:
     """What a service's process has. `channel` carries JSON messages, one for each datagram.
 
-    It hears `{"do": "stop"}`, `{"do": "reopen_logs"}` and `{"do": "see", "appliance": {...}}`, and
-    says `{"is": "ready"}`, `{"is": "beat"}` each second, and what `Services` lists. `counters` are
+    It hears `{"do": "stop", "is_replaced": false}`, `{"do": "reopen_logs"}` and `{"do": "see",
+    "appliance": {...}}`, and says what `ocaserve.channel` lists, a beat each second. `counters` are
     those of all workers, to be read. `folder` is for files that nobody needs after the appliance.
     """
 
@@ -65,10 +68,16 @@ class Service:
     adjust: Callable[[object, object, Path, int], bool] | None = None
 
 
+def leave_signals() -> None:
+    """For a service's process: the supervisor decides what they mean, and tells it."""
+    for number in _FOR_THE_SUPERVISOR:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def become(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Replace this process by another program, which ends when the supervisor does.
 
-    Its standard input is empty, its output goes where ours goes. Raises OSError.
+    Its standard input is empty, its output goes to the supervisor, which logs it. Raises OSError.
     """
     supervisor = os.getppid()
     os.setpgid(0, 0)  # what a terminal sends is meant for the supervisor
@@ -78,6 +87,7 @@ def become(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that would be inherited
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # who started us may have left some open
     os.execve(command[0], list(command), dict(environment))  # noqa: S606 - the caller's own command
 
 

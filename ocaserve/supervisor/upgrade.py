@@ -10,7 +10,10 @@ import sys
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 
+import msgspec
+
 from ocaserve.addresses import Address
+from ocaserve.channel import Order
 from ocaserve.sockets import Listeners, pass_on
 from ocaserve.supervisor.reactor import Reactor
 from ocaserve.supervisor.service import Notes
@@ -48,29 +51,43 @@ class Upgrade:
     ) -> None:
         """Start one; or log why it cannot be. It finds the notes with `take_notes`."""
         variables, descriptors = pass_on(listeners, lent)
-        variables[_NOTES] = json.dumps(notes)
-        self._pipe, ready = os.pipe()
+        variables[_NOTES] = msgspec.json.encode(notes).decode()
         try:
-            self._process = process = subprocess.Popen(  # noqa: S603 - our own command line
-                [sys.executable, "-m", "ocaserve", *new_arguments(self._arguments, ready)],
-                pass_fds=(*descriptors, ready),
-                env=new_environment(os.environ, variables),
-            )
+            self._process = process = self._launch(descriptors, variables)
         except OSError as error:
-            os.close(self._pipe)
             _log.error("the new version cannot be started: %s", error)
             return
-        finally:
-            os.close(ready)
         self.is_starting = True
         _log.info("starting a new version (pid %d)", process.pid)
         self._reactor.watch(self._pipe, self._on_told)
         self._reactor.after(self._patience_s, lambda: self._end_patience(process))
 
+    def _launch(
+        self, descriptors: Sequence[int], variables: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        """Raises OSError, having closed what it had opened."""
+        self._pipe, ready = os.pipe()
+        os.set_blocking(self._pipe, False)
+        try:
+            return subprocess.Popen(  # noqa: S603 - our own command line
+                [sys.executable, "-m", "ocaserve", *new_arguments(self._arguments, ready)],
+                pass_fds=(*descriptors, ready),
+                env=new_environment(os.environ, variables),
+            )
+        except OSError:
+            os.close(self._pipe)
+            raise
+        finally:
+            os.close(ready)
+
     def _on_told(self) -> None:
         """The pipe is readable: it says that the new version serves, or ends without."""
         assert self._process is not None
-        if not os.read(self._pipe, 1):
+        try:
+            is_ready = bool(os.read(self._pipe, 1))
+        except BlockingIOError:
+            return
+        if not is_ready:
             self.give_up("ended before it was ready")
             return
         self._end_start()
@@ -122,10 +139,11 @@ def new_environment(environment: Mapping[str, str], listeners: Mapping[str, str]
     return {k: v for k, v in environment.items() if k != "WATCHDOG_PID"} | dict(listeners)
 
 
-def take_notes(environment: MutableMapping[str, str]) -> tuple[Notes, Notes]:
+def take_notes(environment: MutableMapping[str, str]) -> tuple[Notes, dict[str, Order]]:
     """Of the version before this one: the notes of its services, and its orders to workers.
 
     The variable is removed, as no child needs it.
     """
     notes = json.loads(environment.pop(_NOTES, "{}"))
-    return dict(notes.get("services", {})), dict(notes.get("workers", {}))
+    orders = msgspec.convert(notes.get("workers", {}), dict[str, Order])
+    return dict(notes.get("services", {})), orders

@@ -46,8 +46,12 @@ def test_where_both_are_mounted_the_one_that_governs_is_taken(tmp_path: Path) ->
         (Limit("memory", 4096), 2, ("memory.max", "4096")),
         (Limit("io", 80, "254:0"), 1, ("blkio.throttle.read_bps_device", "254:0 80")),
         (Limit("io", 80, "254:0"), 2, ("io.max", "254:0 rbps=80")),
+        (Limit("cpu", 50), 1, ("cpu.cfs_quota_us", "5000")),
+        (Limit("cpu", 50), 2, ("cpu.max", "5000 100000")),
+        (Limit("pids", 3), 1, ("pids.max", "3")),
+        (Limit("pids", 3), 2, ("pids.max", "3")),
     ],
-    ids=["memory-1", "memory-2", "io-1", "io-2"],
+    ids=["memory-1", "memory-2", "io-1", "io-2", "cpu-1", "cpu-2", "pids-1", "pids-2"],
 )
 def test_each_version_has_its_words(limit: Limit, version: int, setting: tuple[str, str]) -> None:
     assert limit.setting(version) == setting

@@ -12,7 +12,8 @@ import pytest
 from benchmarks.processes import ROOT
 from benchmarks.routes import page, speaker
 from benchmarks.routes.table import CHANGED, Lines, count, make_groups, read_groups, render
-from bgp.messages import Update, decode
+from bgp.events import Update
+from bgp.messages import decode
 from ocaserve.steering.mrt import MrtReader
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from ocaserve.control.handlers import dashboard
-from ocaserve.control.handlers.dashboard import Snapshots
+from ocaserve.control import snapshots as making
+from ocaserve.control.snapshots import Snapshots
 
 VIEWERS = 100
 
@@ -23,7 +23,7 @@ def described(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         made.append(ledger)
         return {"made": len(made)}
 
-    monkeypatch.setattr(dashboard, "describe", describe)
+    monkeypatch.setattr(making, "describe_dashboard", describe)
     return made
 
 

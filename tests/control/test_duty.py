@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from ocaserve.control.duty import DutyRecord
-from ocaserve.control.maintenance import Window, find_window_fault, keep_future, running
-from ocaserve.lifecycle import Duty
+from ocaserve.control.maintenance import MaintenanceWindow, find_window_fault, keep_future, running
+from ocaserve.lifecycle import DutyState
 
 DRAINING = DutyRecord(since=0.0).drain("disk", 10.0, deadline=100.0, until=None)
 
 
 def test_drain_and_enable() -> None:
     """The reason and the times are kept until it is enabled."""
-    assert (DRAINING.state, DRAINING.reason, DRAINING.since) == (Duty.DRAINING, "disk", 10.0)
-    assert DRAINING.enable(20.0) == DutyRecord(state=Duty.ENABLED, since=20.0)
+    assert (DRAINING.state, DRAINING.reason, DRAINING.since) == (
+        DutyState.DRAINING,
+        "disk",
+        10.0,
+    )
+    assert DRAINING.enable(20.0) == DutyRecord(state=DutyState.ENABLED, since=20.0)
 
 
 def test_drained_when_quiet() -> None:
     """And draining again when traffic comes back: it is not safe to switch it off then."""
     drained = DRAINING.look(20.0, is_quiet=True)
-    assert drained.state is Duty.DRAINED
+    assert drained.state is DutyState.DRAINED
     assert drained.look(21.0, is_quiet=True) is drained
-    assert drained.look(21.0, is_quiet=False).state is Duty.DRAINING
+    assert drained.look(21.0, is_quiet=False).state is DutyState.DRAINING
 
 
 def test_ends_by_itself() -> None:
     """At `until`, drained or not."""
     planned = DRAINING.drain("disk", 11.0, deadline=100.0, until=50.0)
     assert planned.look(49.0, is_quiet=False) is planned
-    assert planned.look(50.0, is_quiet=False).state is Duty.ENABLED
-    assert planned.look(49.0, is_quiet=True).look(50.0, is_quiet=True).state is Duty.ENABLED
+    assert planned.look(50.0, is_quiet=False).state is DutyState.ENABLED
+    assert planned.look(49.0, is_quiet=True).look(50.0, is_quiet=True).state is DutyState.ENABLED
 
 
 def test_drained_again() -> None:
@@ -44,8 +48,8 @@ def test_turns_away_after_the_deadline() -> None:
     assert not DutyRecord().turns_away(1e9)
 
 
-def window(id_: str, start: float, end: float) -> Window:
-    return Window(id=id_, start=start, end=end, reason="")
+def window(id_: str, start: float, end: float) -> MaintenanceWindow:
+    return MaintenanceWindow(id=id_, start=start, end=end, reason="")
 
 
 def test_windows() -> None:

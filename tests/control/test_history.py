@@ -66,3 +66,19 @@ def test_bounded() -> None:
 def test_note_of_another_version() -> None:
     """It begins anew."""
     assert texts(play({"history": {"events": 1}}, (store("error"),))) == ["stores is error: slow"]
+
+
+def session(value: str | None) -> Aspect:
+    """A session with a router; None: ExaBGP has not told of it yet."""
+    level = "ok" if value in (None, "up") else "warning"
+    return Aspect("session", "192.0.2.1", value, level, f"192.0.2.1 is {value}")
+
+
+def test_what_is_not_known_yet() -> None:
+    """It is no change, whatever it was before; what it is then is compared with what was."""
+    notes: dict[str, Any] = {}
+    assert texts(play(notes, (session(None),), (session("up"),))) == []
+    replaced = "the control process was replaced"
+    assert texts(play(notes, (session(None),), (session("up"),))) == [replaced]
+    history = play(notes, (session(None),), (session("down"),), (session("down"),))
+    assert texts(history) == [replaced, replaced, "192.0.2.1 is down"]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ocaserve.control.link import Link
 from ocaserve.control.operations import Intent, Operations, recall_intent, state_file_in
-from ocaserve.lifecycle import Duty
+from ocaserve.lifecycle import DutyState
+from ocaserve.link import Link
 from ocaserve.settings import Drain
 
 
@@ -141,4 +141,49 @@ def test_state_file_that_cannot_be_read(tmp_path: Path) -> None:
     """The appliance serves, and says so in the log."""
     file = tmp_path / "intent.json"
     file.write_text("{")
-    assert recall_intent({}, file).duty.state is Duty.ENABLED
+    assert recall_intent({}, file).duty.state is DutyState.ENABLED
+
+
+def test_state_folder_that_cannot_be_written(
+    appliance: Appliance, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes on with what is wanted, says so once, and writes it when it can."""
+    assert appliance.file is not None
+    folder, away = appliance.file.parent, appliance.file.parent.with_name("away")
+    folder.rename(away)
+    appliance.operations.drain("for a test", deadline=None, until=None)
+    for _ in range(3):
+        appliance.operations.look(quiet_s=0.0)
+    assert appliance.state == "draining"
+    assert not appliance.file.exists()
+    assert caplog.text.count("is lost with a restart") == 1
+    away.rename(folder)
+    appliance.operations.look(quiet_s=0.0)
+    assert recall_intent({}, appliance.file).duty.reason == "for a test"
+    assert caplog.text.count("is written again") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"duty": 5}', b"{"])
+def test_damaged_state_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    """It is said, and the appliance serves."""
+    file = state_file_in(tmp_path)
+    assert file is not None
+    file.write_bytes(content)
+    assert recall_intent({}, file).duty.state is DutyState.ENABLED
+    assert f"{file} is not used" in caplog.text
+
+
+def test_state_file_that_is_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = state_file_in(tmp_path)
+    assert file is not None
+    file.mkdir()
+    assert recall_intent({}, file).duty.state is DutyState.ENABLED
+    assert "is not used" in caplog.text
+
+
+def test_notes_of_another_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What the supervisor kept may be in other words: the file counts then."""
+    assert recall_intent({"intent": {"duty": "?"}}, state_file_in(tmp_path)).windows == ()
+    assert "is not used" in caplog.text

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fleet import FleetProcess, report
 from tests.support.waiting import eventually
 from tests.support.wire import fetch, request
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 UNIT = DEPLOY / "systemd" / "ocaserve.service"
+FLEET_UNIT = DEPLOY / "systemd" / "ocaserve-fleet.service"
+UNITS = {".service", ".socket"}
 WORST_EXPOSURE = 2.0
 
 pytestmark = pytest.mark.skipif(
@@ -28,27 +31,28 @@ def analyze(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_units_are_well_formed(tmp_path: Path) -> None:
     """No word that systemd does not know. Another program stands in for ours."""
-    for file in (DEPLOY / "systemd").glob("ocaserve.s*e*"):
-        if file.suffix in (".service", ".socket"):
-            text = file.read_text().replace("/usr/bin/ocaserve", "/bin/true")
-            (tmp_path / file.name).write_text(text)
-    names = [str(tmp_path / "ocaserve.service"), str(tmp_path / "ocaserve.socket")]
-    done = analyze("verify", "--man=no", *names)
+    files = [each for each in (DEPLOY / "systemd").iterdir() if each.suffix in UNITS]
+    for file in files:
+        text = file.read_text().replace("/usr/bin/ocaserve", "/bin/true")
+        (tmp_path / file.name).write_text(text)
+    done = analyze("verify", "--man=no", *(str(tmp_path / file.name) for file in files))
     ours = [line for line in done.stderr.splitlines() if "ocaserve" in line]
     assert (done.returncode, ours) == (0, [])
 
 
-def test_exposure() -> None:
+@pytest.mark.parametrize("unit", [UNIT, FLEET_UNIT], ids=lambda unit: unit.stem)
+def test_exposure(unit: Path) -> None:
     """What systemd counts against the unit is little."""
-    done = analyze("security", "--offline=true", "--no-pager", str(UNIT))
-    found = re.search(r"Overall exposure level for ocaserve.service: ([\d.]+)", done.stdout)
+    done = analyze("security", "--offline=true", "--no-pager", str(unit))
+    found = re.search(rf"Overall exposure level for {unit.name}: ([\d.]+)", done.stdout)
     assert found, done.stdout + done.stderr
     assert float(found.group(1)) <= WORST_EXPOSURE
 
 
-def test_only_one_capability() -> None:
-    """To bind ports below 1024; a compromised worker has no other."""
-    text = UNIT.read_text()
+@pytest.mark.parametrize("unit", [UNIT, FLEET_UNIT], ids=lambda unit: unit.stem)
+def test_only_one_capability(unit: Path) -> None:
+    """To bind ports below 1024; a compromised process has no other."""
+    text = unit.read_text()
     assert re.findall(r"^(?:Ambient|Bounding)\w*=(.*)$", text, re.MULTILINE) == [
         "CAP_NET_BIND_SERVICE"
     ]
@@ -63,8 +67,11 @@ def test_program_under_the_filter(tmp_path: Path) -> None:
     (tmp_path / "disk" / "film.bin").write_bytes(b"film" * 300_000)
     config = tmp_path / "ocaserve.toml"
     config.write_text(
-        '[serve]\nlisten = ["unix:' + str(tmp_path / "s") + '"]\nworkers = 2\naccess_log = "off"\n'
+        '[serve]\nlisten = ["unix:'
+        + str(tmp_path / "s")
+        + '"]\nworkers = 2\naccess_log = "off"\npinned_bytes = 4096\n'
         f'[control]\nlisten = ["unix:{tmp_path}/c"]\n[[store]]\npath = "disk"\n'
+        f'[appliance]\nstate_directory = "{tmp_path}"\n[fill]\n'
     )
     log = tmp_path / "log"
     with log.open("wb") as out:
@@ -82,6 +89,23 @@ def test_program_under_the_filter(tmp_path: Path) -> None:
         process.wait(30)
     assert process.returncode == 0, log.read_text()
     assert "Operation not permitted" not in log.read_text()
+
+
+@pytest.mark.scenario
+def test_control_plane_under_the_filter(tmp_path: Path) -> None:
+    """It starts, takes a report, decides, keeps what it knows, and ends."""
+    filtered = [sys.executable, "-m", "tests.support.filtered", str(FLEET_UNIT)]
+    toml = f'decision_log = "{tmp_path}/decisions.jsonl"\ndecision_log_share = 1.0\n'
+    toml += '[[fleet.appliance]]\nid = "oca-1"\nurls = ["http://192.0.2.1"]\n'
+    with FleetProcess.running(tmp_path, toml, under=filtered) as fleet:
+        assert fleet.post("/v1/reports", report("oca-1", {"11.0.0.0/8": (1, 0)})).status == 204
+        eventually(lambda: fleet.servers() == {"oca-1"}, "it decides")
+        log = tmp_path / "decisions.jsonl"
+        eventually(lambda: log.read_bytes(), "it writes them down")
+    assert fleet.process.returncode == 0
+    said = (tmp_path / "fleet.log").read_text()
+    assert "Operation not permitted" not in said
+    assert "cannot be kept" not in said
 
 
 def test_filter_refuses() -> None:

@@ -83,3 +83,17 @@ def test_this_host() -> None:
     assert system.run(["/no/such/command"]) is None
     assert system.run(["/bin/sh", "-c", "echo out; exit 3"]) is None
     assert system.run(["/bin/sh", "-c", "echo out"]) == "out"
+
+
+@linux
+def test_limit_of_the_unit(tmp_path: Path) -> None:
+    """Before the appliance runs its unit says what it will have, not the operator's shell."""
+    root = FakeRoot(tmp_path)
+    root.write("usr/lib/systemd/system/ocaserve.service", "[Service]\nLimitNOFILE=1048576\n")
+    told = json.loads(run("--root", str(tmp_path), "--json").stdout)
+    (check,) = [check for check in told["checks"] if check["name"] == "descriptors"]
+    assert (check["state"], check["value"]) == ("good", "1048576")
+    root.write("etc/systemd/system/ocaserve.service.d/a.conf", "[Service]\nLimitNOFILE=1:64\n")
+    told = json.loads(run("--root", str(tmp_path), "--json").stdout)
+    (check,) = [check for check in told["checks"] if check["name"] == "descriptors"]
+    assert (check["state"], check["value"]) == ("wrong", "64")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ocaserve.doctor import Needs, State, checks_for, judge_all
+from ocaserve.doctor import CheckState, Needs, checks_for, judge_all
 from ocaserve.doctor.host import FreeBsdHost
 from ocaserve.doctor.stores import User
 from tests.support.fake_host import FakeSystem
@@ -28,7 +28,7 @@ ANSWERS = {
 }
 
 
-def examine(tmp_path: Path, **changed: str) -> dict[str, State]:
+def examine(tmp_path: Path, **changed: str) -> dict[str, CheckState]:
     """The state of each check; `changed` are answers by the last part of their key."""
     system = FakeSystem()
     system.release = "14.3-RELEASE"
@@ -45,7 +45,7 @@ def examine(tmp_path: Path, **changed: str) -> dict[str, State]:
 
 def test_host_in_order(tmp_path: Path) -> None:
     """All is told, all is good."""
-    assert set(examine(tmp_path).values()) == {State.GOOD}
+    assert set(examine(tmp_path).values()) == {CheckState.GOOD}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,9 @@ def test_host_in_order(tmp_path: Path) -> None:
 )
 def test_fault(tmp_path: Path, key: str, value: str, name: str) -> None:
     """Found by its name; `sack.enable` shares a key's end with kernel TLS."""
-    found = {n for n, state in examine(tmp_path, **{key: value}).items() if state is State.WRONG}
+    found = {
+        n for n, state in examine(tmp_path, **{key: value}).items() if state is CheckState.WRONG
+    }
     assert name in found
     assert found - {name} <= {"selective-acknowledgement"}
 
@@ -75,5 +77,5 @@ def test_commands_that_fail(tmp_path: Path) -> None:
     """What is not told is unknown, but for the address."""
     host = FreeBsdHost([str(tmp_path)], User.current(), FakeSystem())
     checks = checks_for("freebsd14", Needs())
-    wrong = [f.check.name for f in judge_all(checks, host.read) if f.state is State.WRONG]
+    wrong = [f.check.name for f in judge_all(checks, host.read) if f.state is CheckState.WRONG]
     assert sorted(wrong) == ["ipv6", "kernel"]

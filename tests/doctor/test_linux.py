@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ocaserve.doctor import Finding, Needs, State, checks_for, judge_all
+from ocaserve.doctor import CheckResult, CheckState, Needs, checks_for, judge_all
 from ocaserve.doctor.linux_host import LinuxHost
 from ocaserve.doctor.report import as_json, describe
 from ocaserve.doctor.stores import User
@@ -18,18 +18,20 @@ from tests.support.fake_host import FakeRoot, FakeSystem
 
 ME = User.current()
 STRANGER = User("stranger", os.geteuid() + 1, frozenset({os.getegid() + 1}))
-NEEDS = Needs(user="ocaserve", workers=2, kernel_tls=True)
+NEEDS = Needs(
+    user="ocaserve", workers=2, kernel_tls=True, fills=True, pinned_bytes=1 << 30
+)  # fmt: skip
 
 
-def examine(root: FakeRoot, system: FakeSystem, user: User = ME) -> list[Finding]:
+def examine(root: FakeRoot, system: FakeSystem, user: User = ME) -> list[CheckResult]:
     """All findings about a host."""
     host = LinuxHost([str(root.flash), str(root.array)], user, system, root.path)
     return list(judge_all(checks_for("linux", NEEDS), host.read))
 
 
-def wrong(findings: list[Finding]) -> list[tuple[str, str]]:
+def wrong(findings: list[CheckResult]) -> list[tuple[str, str]]:
     """Names and subjects of what is wrong."""
-    return [(f.check.name, f.reading.subject) for f in findings if f.state is State.WRONG]
+    return [(f.check.name, f.reading.subject) for f in findings if f.state is CheckState.WRONG]
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def test_host_in_order(root: FakeRoot) -> None:
     """Nothing is wrong, and everything is told: each check has found what it reads."""
     findings = examine(root, FakeSystem())
     assert wrong(findings) == []
-    assert [f.check.name for f in findings if f.state is State.UNKNOWN] == []
+    assert [f.check.name for f in findings if f.state is CheckState.UNKNOWN] == []
     assert as_json(findings)["good"] is True
 
 
@@ -66,6 +68,8 @@ def queue(disk: str, name: str, text: str) -> Callable[[FakeRoot, FakeSystem], N
 
 
 _LIMITS = "Max open files  1024  4096  files\n"
+_LOCKED = "Max locked memory  8388608  unlimited  bytes\n"
+_FEW_LOCKED = "Max locked memory  8388608  8388608  bytes\n"
 FAULTS = [
     ("kernel", "", call("release", "5.4.0-generic")),
     ("exabgp", "", call("exabgp", "5.0.12")),
@@ -76,7 +80,12 @@ FAULTS = [
     ("tls-library", "", call("openssl_version", "1.1.1")),
     ("ipv6", "", file("proc/net/if_inet6", "fe800000000000000000000000000001 02 40 20 80 eth0\n")),
     ("ipv6", "", file("proc/net/if_inet6", "")),
-    ("descriptors", "", file("proc/self/limits", _LIMITS)),
+    ("descriptors", "", file("proc/self/limits", _LIMITS + _LOCKED)),
+    (
+        "locked-memory", "",
+        file("proc/self/limits", "Max open files 9999999 9999999 files\n" + _FEW_LOCKED),
+    ),
+    ("lockable-memory", "", file("proc/meminfo", "MemTotal: 2000000 kB\n")),
     ("open-files", "", sysctl("fs.file-max", "65536")),
     ("mappings", "", sysctl("vm.max_map_count", "16384")),
     ("ktls", "", sysctl("net.ipv4.tcp_available_ulp", "mptcp")),
@@ -137,7 +146,9 @@ def test_fault(
 def test_every_check_has_a_fault_that_shows_it() -> None:
     """A check that nothing trips would say that every host is in order."""
     names = {check.name for check in checks_for("linux", NEEDS)}
-    assert names == {name for name, _, _ in FAULTS} | {"store-owner", "store-readable"}
+    assert names == {name for name, _, _ in FAULTS} | {
+        "store-owner", "store-readable", "fill-store", "fill-unit",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -167,11 +178,13 @@ def test_files_of_others(root: FakeRoot) -> None:
     for folder in (root.path, *root.flash.parents):
         if folder.is_relative_to(root.path):
             folder.chmod(0o755)
-    findings = [f for f in examine(root, FakeSystem(), STRANGER) if f.state is State.WRONG]
+    findings = [f for f in examine(root, FakeSystem(), STRANGER) if f.state is CheckState.WRONG]
     told = {(f.check.name, f.reading.subject): f.reading.value for f in findings}
     assert told == {
         ("store-owner", str(root.flash)): f"2 of 2 files and folders, one is {root.flash}",
         ("store-owner", str(root.array)): f"2 of 2 files and folders, one is {root.array}",
+        ("fill-store", str(root.flash)): "no",
+        ("fill-store", str(root.array)): "no",
         (
             "store-readable",
             str(root.flash),
@@ -222,3 +235,79 @@ def test_host_that_tells_nothing(tmp_path: Path) -> None:
     assert "unknown accept-queue: sysctl net.core.somaxconn is not told" in describe(
         findings, verbose=True
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "may"),
+    [
+        ("", "yes"),
+        ("[Service]\nProtectSystem=full\n", "yes"),
+        ("[Service]\nProtectSystem=strict\n", "no"),
+        ("[Service]\nProtectSystem=strict\nReadWritePaths=/srv/oca\n", "yes"),
+        ("[Service]\nProtectSystem=strict\nReadWritePaths=/srv/oca/disk2\n", "no"),
+        ("[Service]\nReadOnlyPaths=-/srv/oca/\nReadWritePaths=/srv/oca\n", "no"),
+        ("[Service]\nReadOnlyPaths=/srv/oca\nReadWritePaths=/srv/oca/disk1\n", "yes"),
+        ("[Service]\nReadOnlyPaths=/srv/oca/disk1\nReadWritePaths=/srv/oca\n", "no"),
+        ("[Service]\nReadOnlyPaths=/srv/oca\nReadOnlyPaths=\n", "yes"),
+    ],
+)
+def test_whether_the_unit_lets_fill_write(root: FakeRoot, said: str, may: str) -> None:
+    """As its files say."""
+    if said:
+        root.write("etc/systemd/system/ocaserve.service", said)
+    host = LinuxHost([], User.current(), FakeSystem(), root.path)
+    assert host.unit_may_write("/srv/oca/disk1") == may
+
+
+@pytest.mark.parametrize(
+    ("said", "limit"),
+    [
+        ("infinity", "unlimited"),
+        ("64M", str(64 << 20)),
+        ("1.5G", str(3 << 29)),
+        ("1P", str(1 << 50)),
+        ("512B", "512"),
+        ("1024:4096", "4096"),
+        ("much", "much"),
+    ],
+)
+def test_limits_of_a_unit(root: FakeRoot, said: str, limit: str) -> None:
+    """With the units of systemd.exec(5); of two the hard one counts."""
+    root.write("etc/systemd/system/ocaserve.service", f"[Service]\nLimitMEMLOCK={said}\n")
+    host = LinuxHost([], User.current(), FakeSystem(), root.path)
+    assert host.limit("locked-memory") == limit
+
+
+def test_unit_without_limits(root: FakeRoot) -> None:
+    """What has no end is enough."""
+    unit = "[Service]\nLimitNOFILE=infinity\nLimitMEMLOCK=infinity\n"
+    root.write("etc/systemd/system/ocaserve.service", unit)
+    limits = [f for f in examine(root, FakeSystem()) if f.check.source.kind == "limit"]
+    assert [(f.reading.value, f.state) for f in limits] == [("unlimited", CheckState.GOOD)] * 2
+
+
+@pytest.mark.parametrize(
+    ("said", "memory"),
+    [
+        ("", 16_384_000_000),
+        ("MemoryMax=infinity", 16_384_000_000),
+        ("MemoryMax=4G", 4 << 30),
+        ("MemoryMax=4G\nMemoryHigh=50%", 4 << 30),
+        ("MemoryHigh=25%", 4_096_000_000),
+        ("MemoryHigh=most%", 16_384_000_000),
+    ],
+)
+def test_memory_of_a_unit(root: FakeRoot, said: str, memory: int) -> None:
+    """The least of what it says and the machine has."""
+    root.write("etc/systemd/system/ocaserve.service", f"[Service]\n{said}\n")
+    assert LinuxHost([], User.current(), FakeSystem(), root.path).memory() == memory
+
+
+def test_memory_of_the_running_appliance(root: FakeRoot) -> None:
+    """Its control group counts, and not what the unit says by now."""
+    root.write("etc/systemd/system/ocaserve.service", "[Service]\nMemoryMax=1G\n")
+    root.write("proc/42/cmdline", "python3\0/usr/bin/ocaserve\0serve\0")
+    root.write("proc/42/cgroup", "0::/system.slice/ocaserve.service\n")
+    root.write("sys/fs/cgroup/system.slice/memory.max", "max\n")
+    root.write("sys/fs/cgroup/system.slice/ocaserve.service/memory.max", f"{4 << 30}\n")
+    assert LinuxHost([], User.current(), FakeSystem(), root.path).memory() == 4 << 30

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
-from ocaserve.doctor import Check, Reading, Source, State, judge_all
+from ocaserve.doctor import Check, CheckState, HostSource, HostValue, judge_all
 from ocaserve.doctor import rules as r
-from ocaserve.doctor.checks import Rule
+from ocaserve.doctor.checks import CheckResult, Rule
 
 ROWS = [
     pytest.param(r.at_least(4), "at least 4", "4", "3", id="at_least"),
+    pytest.param(r.at_least(4), "at least 4", "unlimited", "3", id="unlimited"),
     pytest.param(r.at_least(4, "KiB"), "at least 4 KiB", "5 KiB", "-1", id="with_unit"),
     pytest.param(
         r.at_least(9, "bytes", field=2), "third number at least 9 bytes",
@@ -45,37 +48,44 @@ def test_rule(rule: Rule, words: str, good: str, wrong: str) -> None:
     assert not rule.holds(wrong)
 
 
-CHECK = Check("queue", Source("sysctl", "a.b"), r.at_least(4), "dear", "raise {subject} to 4")
+CHECK = Check("queue", HostSource("sysctl", "a.b"), r.at_least(4), "dear", "raise {subject} to 4")
 
 
 @pytest.mark.parametrize(
     ("value", "state"),
     [
-        pytest.param("4", State.GOOD, id="good"),
-        pytest.param("3", State.WRONG, id="wrong"),
-        pytest.param(None, State.UNKNOWN, id="not_there"),
-        pytest.param("many", State.UNKNOWN, id="of_another_form"),
-        pytest.param("", State.UNKNOWN, id="empty"),
+        pytest.param("4", CheckState.GOOD, id="good"),
+        pytest.param("3", CheckState.WRONG, id="wrong"),
+        pytest.param(None, CheckState.UNKNOWN, id="not_there"),
+        pytest.param("many", CheckState.UNKNOWN, id="of_another_form"),
+        pytest.param("", CheckState.UNKNOWN, id="empty"),
     ],
 )
-def test_judgement(value: str | None, state: State) -> None:
+def test_judgement(value: str | None, state: CheckState) -> None:
     """What cannot be read is not held against the host."""
-    (finding,) = judge_all([CHECK], lambda source: [Reading(value, "sda")])
+    (finding,) = judge_all([CHECK], lambda source: [HostValue(value, "sda")])
     assert finding.state is state
     assert finding.change == "raise sda to 4"
 
 
 def test_each_reading_is_judged() -> None:
     """A host has several disks, or none."""
-    two = judge_all([CHECK], lambda source: [Reading("4", "sda"), Reading("1", "sdb")])
-    assert [f.state for f in two] == [State.GOOD, State.WRONG]
-    assert [f.state for f in judge_all([CHECK], lambda source: [])] == [State.UNKNOWN]
+    two = judge_all([CHECK], lambda source: [HostValue("4", "sda"), HostValue("1", "sdb")])
+    assert [f.state for f in two] == [CheckState.GOOD, CheckState.WRONG]
+    assert [f.state for f in judge_all([CHECK], lambda source: [])] == [CheckState.UNKNOWN]
 
 
 def test_json() -> None:
     """All that the text says, by name."""
-    (finding,) = judge_all([CHECK], lambda source: [Reading("3", "sda")])
+    (finding,) = judge_all([CHECK], lambda source: [HostValue("3", "sda")])
     assert finding.as_json() == {
         "name": "queue", "subject": "sda", "state": "wrong", "reads": "sysctl a.b", "value": "3",
         "good": "at least 4", "cost": "dear", "change": "raise sda to 4",
     }  # fmt: skip
+
+
+def test_commands_are_for_a_shell() -> None:
+    """A store may lie in a folder with any name."""
+    check = Check("name", HostSource("kind"), r.one_of("a"), "cost", "chown -R me: {subject}")
+    finding = CheckResult(check, HostValue("b", "/srv/it's here"), CheckState.WRONG)
+    assert shlex.split(finding.change) == ["chown", "-R", "me:", "/srv/it's here"]

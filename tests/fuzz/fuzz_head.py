@@ -14,8 +14,8 @@ TOKENS = [
     b"range: x\r\n", b"Content-Length: 4\r\n", b"Content-Length: 0\r\n",
     b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"If-Match: *\r\n",
 ]  # fmt: skip
-_KNOWING = HeadParser(memo_entries=32)  # has parsed all inputs before the present one
-_REFUSALS = [(status, True) for status in (400, 414, 431, 505)]  # all end the connection
+_KNOWING = HeadParser(memo_bytes=12_000)  # has parsed all inputs before the present one
+_REFUSALS = [(status, True) for status in (400, 414, 431, 501, 505)]  # all end the connection
 
 
 def check(data: bytes) -> None:

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 from ocaserve.protocol.messages import ByteRange
-from ocaserve.protocol.ranges import MAX_RANGES, Verdict, parse_range
+from ocaserve.protocol.ranges import MOST_RANGES, RangeVerdict, parse_range
 from tests.fuzz.driver import run
 
 TOKENS = [
@@ -19,9 +19,9 @@ _SIZES = (0, 1, 7, 1000, 10**19)
 def check(data: bytes) -> None:
     for size in _SIZES:
         parts = parse_range(data, size)
-        if isinstance(parts, Verdict):
+        if isinstance(parts, RangeVerdict):
             continue
-        assert 0 < len(parts) <= MAX_RANGES
+        assert 0 < len(parts) <= MOST_RANGES
         assert all(0 <= part.start < part.stop <= size for part in parts)
         assert all(one.stop < other.start for one, other in pairwise(sorted(parts)))
         asked = [locate(spec, size) for spec in re.findall(rb"(\d*)-(\d*)", data)]

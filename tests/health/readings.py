@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ocaserve.host.reading import DiskReading, HostReading, InterfaceReading, ProcessSample
+from ocaserve.host.host_reading import DiskReading, HostReading, InterfaceReading, ProcessSample
 
 GBIT = 1_000_000_000
 

@@ -70,15 +70,15 @@ SETTINGS = HealthSettings(cpu_warning=0.8, network_warning=0.9)
     ],
 )
 def test_capacity(facts: dict[str, Any], load: Load, expected: Capacity) -> None:
-    assert estimate_capacity(reading(**facts), load, SETTINGS, is_fit=True) == expected
+    assert estimate_capacity(reading(**facts), load, SETTINGS) == expected
 
 
 def test_unfit() -> None:
     """Nothing is free while health is an error, whatever the resources say."""
-    seen = estimate_capacity(reading(cpu_busy=0.4), Load(GBIT, 1, 10), SETTINGS, is_fit=False)
+    seen = estimate_capacity(reading(cpu_busy=0.4), Load(GBIT, 1, 10), SETTINGS, held_by="health")
     assert seen == Capacity(2_000_000_000, 0, 0, "health")
 
 
 def test_before_the_first_reading() -> None:
-    seen = estimate_capacity(None, Load(0, 1, 10), SETTINGS, is_fit=True)
+    seen = estimate_capacity(None, Load(0, 1, 10), SETTINGS)
     assert seen == Capacity(None, None, 9, "unknown")

@@ -9,9 +9,10 @@ import pytest
 from ocaserve.health.contact import Contact, ContactComponent
 from ocaserve.health.host_components import HOST_COMPONENTS, ClockComponent, HostComponent
 from ocaserve.health.model import Level, Observation, Timing, worst_level
-from ocaserve.health.stores import StoreFacts, store_problems
+from ocaserve.health.store_looks import StoreFacts
+from ocaserve.health.stores import HeldStore, Room, room_of, store_problems
 from ocaserve.health.workers import WorkerFacts, WorkersComponent
-from ocaserve.host.reading import HostReading, ProcessSample
+from ocaserve.host.host_reading import HostReading, ProcessSample
 from ocaserve.settings.health import HealthSettings
 from tests.health.readings import GBIT, disk, interface, reading
 
@@ -154,9 +155,24 @@ def workers(*seen: WorkerFacts, every_s: float = 1.0) -> list[tuple[Level, str]]
 
 
 def test_missing_workers() -> None:
-    assert workers(
-        WorkerFacts(2, 2, 0), WorkerFacts(2, 1, 0), WorkerFacts(2, 0, 0), WorkerFacts(2, 2, 0)
-    ) == [(OK, "2 serve"), (WARNING, "1 of 2 serve"), (ERROR, "0 of 2 serve"), (OK, "2 serve")]
+    """A place counts that stays empty, and none that serve when there are none for as long."""
+    all_serve, one, none = WorkerFacts(2, 2, 0), WorkerFacts(2, 1, 0), WorkerFacts(2, 0, 0)
+    assert workers(all_serve, one, one, one, none, none, none, all_serve) == [
+        (OK, "2 serve"),
+        (OK, "1 serve"),
+        (OK, "1 serve"),
+        (WARNING, "1 of 2 serve"),
+        (WARNING, "0 of 2 serve"),
+        (WARNING, "0 of 2 serve"),
+        (ERROR, "0 of 2 serve"),
+        (OK, "2 serve"),
+    ]
+
+
+def test_workers_that_are_replaced() -> None:
+    """All have died, and others serve in their places at the next look: nobody is turned away."""
+    none, all_serve = WorkerFacts(1, 0, 1), WorkerFacts(1, 1, 1)
+    assert [level for level, _ in workers(none, none, all_serve, none, none, all_serve)] == [OK] * 6
 
 
 def test_workers_that_start() -> None:
@@ -230,6 +246,47 @@ def test_store(facts: StoreFacts, level: Level, said: str) -> None:
     problems = store_problems(facts, SETTINGS)
     assert worst_level(problem.level for problem in problems) is level
     assert "".join(problem.reason for problem in problems) == said
+
+
+@pytest.mark.parametrize(
+    ("facts", "held", "level", "said"),
+    [
+        pytest.param(StoreFacts("/d"), [HeldStore(False, 1, 2)], OK, "", id="served"),
+        pytest.param(
+            StoreFacts("/d"),
+            [HeldStore(True, 0, 0), HeldStore(False, 1, 2)],
+            ERROR,
+            "1 of 2 workers hold /d for failed: the log has why",
+            id="held-for-failed",
+        ),
+        pytest.param(
+            StoreFacts("/d", failure="x"),
+            [HeldStore(True, 0, 0)],
+            ERROR,
+            "/d cannot be read: x",
+            id="said-once",
+        ),
+        pytest.param(
+            StoreFacts("/d", tried=16, unreadable=1),
+            [],
+            WARNING,
+            "1 of 16 objects tried on /d cannot be read",
+            id="a-bad-object",
+        ),
+    ],
+)
+def test_store_as_workers_hold_it(
+    facts: StoreFacts, held: list[HeldStore], level: Level, said: str
+) -> None:
+    problems = store_problems(facts, SETTINGS, held)
+    assert worst_level(problem.level for problem in problems) is level
+    assert "".join(problem.reason for problem in problems) == said
+
+
+def test_room_of_a_disk_counts_once() -> None:
+    one, two = StoreFacts("/d/1", 5, 9, device=1), StoreFacts("/d/2", 5, 9, device=1)
+    other, read_only = StoreFacts("/e", 1, 2, device=2), StoreFacts("/r", device=3)
+    assert room_of([one, two, other, read_only]) == Room(6, 11)
 
 
 # -- the control plane ---------------------------------------------------------------------------

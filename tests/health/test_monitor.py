@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import logging
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import monotonic
+from typing import cast
 
 import pytest
 
 from ocaserve.health.hysteresis import Raised
-from ocaserve.health.model import Level, Observation, Problem, Timing
+from ocaserve.health.model import Level, Observation, Timing, Trouble
 from ocaserve.health.monitor import HostWatch, Monitor
-from ocaserve.health.stores import (
-    StoreFacts,
-    StoresComponent,
-    StoreWatch,
-    find_object,
-    look_at,
-    read_from_disk,
-)
-from ocaserve.host.reading import Sample
+from ocaserve.health.store_looks import StoreFacts, StoreWatch, look_at
+from ocaserve.health.stores import HeldStore, StoresComponent
+from ocaserve.host.host_reading import Sample
 from ocaserve.settings.health import HealthSettings
 from tests.support.waiting import eventually
 
@@ -40,7 +36,7 @@ class Scripted:
         reason = next(self._said, "")
         if isinstance(reason, Exception):
             raise reason
-        problems = (Problem(Level.WARNING, "it", reason),) if reason else ()
+        problems = (Trouble(Level.WARNING, "it", reason),) if reason else ()
         return Observation("fine", problems)
 
 
@@ -165,14 +161,14 @@ def test_host_watch_of_a_defect() -> None:
 
 
 def test_look_at_a_store(tmp_path: Path) -> None:
-    assert find_object(str(tmp_path)) is None
+    assert (look_at(str(tmp_path)).failure, look_at(str(tmp_path)).tried) == ("", 0)
     (tmp_path / "empty").touch()
     (tmp_path / "link").symlink_to("/etc/passwd")
     (tmp_path / "season" / "1").mkdir(parents=True)
     (tmp_path / "season" / "1" / "x.mp4").write_bytes(b"x" * 10_000)
-    assert find_object(str(tmp_path)) == str(tmp_path / "season" / "1" / "x.mp4")
     facts = look_at(str(tmp_path))
-    assert (facts.failure, facts.waited_s) == ("", 0)
+    assert (facts.failure, facts.waited_s, facts.tried) == ("", 0, 1)
+    assert (facts.device, facts.inode) == (tmp_path.stat().st_dev, tmp_path.stat().st_ino)
     assert 0 < facts.free <= facts.total
 
 
@@ -180,9 +176,32 @@ def test_look_at_no_store(tmp_path: Path) -> None:
     assert look_at(str(tmp_path / "gone")).failure == "No such file or directory"
 
 
-def test_object_that_went(tmp_path: Path) -> None:
-    """Says nothing about the disk."""
-    read_from_disk(str(tmp_path / "gone"))
+def test_look_without_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process without descriptors knows nothing new of the store, and looks again."""
+    answers: list[StoreFacts | OSError] = [
+        StoreFacts("/d", 1, 2), OSError(errno.EMFILE, "Too many open files"), StoreFacts("/d", 3, 4)
+    ]  # fmt: skip
+    found: list[int] = []
+    monkeypatch.setattr("ocaserve.health.store_looks.LOOK_EVERY_S", 0.01)
+
+    def look(_: str) -> StoreFacts:
+        found.append(facts.free if (facts := watch.facts(0)) else 0)
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    gate = threading.Event()
+
+    def look_when_begun(path: str) -> StoreFacts:
+        gate.wait(10)
+        return look(path)
+
+    watch = StoreWatch("/d", look_when_begun)
+    gate.set()
+    eventually(lambda: 3 in found, "it looks again")
+    watch.end()
+    assert found[:4] == [0, 1, 1, 3]
 
 
 @pytest.fixture
@@ -204,11 +223,10 @@ def stalled() -> Iterator[tuple[StoreWatch, threading.Event]]:
 
 @pytest.mark.slow
 def test_stalled_store(stalled: tuple[StoreWatch, threading.Event]) -> None:
-    """Said while it stalls, forgotten when it answers; workers that met errors are an error."""
+    """Said while it stalls, forgotten when it answers."""
     watch, go = stalled
-    failed = [0]
     settings = HealthSettings(store_stall_warning_s=0.05, store_stall_error_s=100)
-    component = StoresComponent(Timing(0, 0), settings, [watch], lambda: failed[0])
+    component = StoresComponent(Timing(0, 0), settings, [watch], dict)
 
     def reasons() -> list[str]:
         return [problem.reason for problem in component.observe(monotonic()).problems]
@@ -217,5 +235,30 @@ def test_stalled_store(stalled: tuple[StoreWatch, threading.Event]) -> None:
     assert said[0].startswith("/d has not answered for ")
     go.set()
     eventually(lambda: not reasons(), "it answers again")
-    failed[0] = 2
-    assert reasons() == ["workers met I/O errors in a store"]
+
+
+class Found:
+    """A watch that has found this."""
+
+    path = "/d"
+
+    def __init__(self, facts: StoreFacts) -> None:
+        self._facts = facts
+
+    def facts(self, _: float) -> StoreFacts:
+        return self._facts
+
+
+def test_workers_that_serve_another_folder() -> None:
+    """An error if it stays so: they take another folder within a second."""
+    held = {"/d": [HeldStore(False, 8, 2), HeldStore(False, 8, 3)]}
+    watch = cast(StoreWatch, Found(StoreFacts("/d", device=8, inode=3)))
+    component = StoresComponent(Timing(0, 0), HealthSettings(), [watch], lambda: held)
+    assert component.observe(100.0).problems == ()
+    assert component.observe(102.0).problems == ()
+    (problem,) = component.observe(104.0).problems
+    assert problem.reason == "1 of 2 workers serve another folder than /d is now"
+    held["/d"][0] = HeldStore(False, 8, 3)
+    assert component.observe(105.0).problems == ()
+    held["/d"][0] = HeldStore(False, 8, 2)
+    assert component.observe(106.0).problems == ()

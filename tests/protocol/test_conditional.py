@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from ocaserve.protocol.conditional import Verdict, check_if_range, evaluate_preconditions
+from ocaserve.protocol.conditional import (
+    PreconditionVerdict,
+    check_if_range,
+    evaluate_preconditions,
+)
 from ocaserve.protocol.dates import format_http_date
 from ocaserve.protocol.messages import Fields, Representation
 
@@ -20,7 +24,11 @@ BEFORE = format_http_date(MODIFIED - 1)
 AFTER = format_http_date(MODIFIED + 1)
 NO_DATE = b"yesterday"
 
-PROCEED, NOT_MODIFIED, FAILED = Verdict.PROCEED, Verdict.NOT_MODIFIED, Verdict.FAILED
+PROCEED, NOT_MODIFIED, FAILED = (
+    PreconditionVerdict.PROCEED,
+    PreconditionVerdict.NOT_MODIFIED,
+    PreconditionVerdict.FAILED,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +82,7 @@ PROCEED, NOT_MODIFIED, FAILED = Verdict.PROCEED, Verdict.NOT_MODIFIED, Verdict.F
         ),
     ],
 )
-def test_preconditions(fields: dict[str, Any], verdict: Verdict) -> None:
+def test_preconditions(fields: dict[str, Any], verdict: PreconditionVerdict) -> None:
     """If-Match, else If-Unmodified-Since; then If-None-Match, else If-Modified-Since."""
     assert evaluate_preconditions(Fields(**fields), OBJECT, NOW) is verdict
 

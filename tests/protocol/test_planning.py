@@ -18,14 +18,16 @@ from ocaserve.protocol.messages import (
     RequestRefused,
     ResponsePlan,
 )
+from ocaserve.protocol.methods import check_request
 from ocaserve.protocol.planning import (
     ResponsePolicy,
-    check_request,
     describe_representation,
+    format_reply_head,
     is_healthz,
     plan_healthz,
     plan_options,
     plan_refusal,
+    plan_reply,
     plan_response,
     plan_upload,
 )
@@ -91,7 +93,7 @@ def body_of(answer: ResponsePlan) -> bytes:
         pytest.param(request(b""), 200, [(0, SIZE)], id="doubled_is_ignored"),
         pytest.param(request(b"items=0-9"), 200, [(0, SIZE)], id="other_unit_is_ignored"),
         pytest.param(
-            request(b"bytes=" + b"0-0,2-2," * 9), 200, [(0, SIZE)], id="too_many_are_ignored"
+            request(b"bytes=" + b"0-0,2-2," * 129), 200, [(0, SIZE)], id="too_many_are_ignored"
         ),
         pytest.param(request(b"bytes=0-,0-"), 200, [(0, SIZE)], id="too_much_is_ignored"),
         pytest.param(request(method=b"HEAD"), 200, [], id="head"),
@@ -155,7 +157,8 @@ def test_whole_object() -> None:
         b"access-control-allow-origin": b"*",
         b"timing-allow-origin": b"*",
         b"access-control-expose-headers": (
-            b"Accept-Ranges, Content-Length, Content-Range, Date, ETag, Last-Modified"
+            b"Accept-Ranges, Age, CMSD-Dynamic, CMSD-Static, Content-Length, Content-Range, Date, "
+            b"ETag, Last-Modified, Retry-After, Server-Timing"
         ),
         b"cache-control": b"no-store",
         b"content-type": b"video/mp4",
@@ -252,6 +255,20 @@ def test_empty_object() -> None:
     assert plan(request(b"bytes=-5"), empty) == answer
 
 
+@pytest.mark.parametrize(
+    ("most", "asked", "status"), [(2, 2, 206), (2, 3, 200), (100, 100, 206), (100, 101, 200)]
+)
+def test_number_of_ranges_is_the_policys(most: int, asked: int, status: int) -> None:
+    """Up to it each has its part; beyond it the whole object is sent."""
+    value = b"bytes=" + b",".join(b"%d-%d" % (5 * n, 5 * n + 1) for n in range(asked))
+    policy = ResponsePolicy(most_ranges=most)
+    answer = plan_response(request(value), OBJECT, policy, DATE, NOW, BOUNDARY)
+    assert answer.status == status
+    if status == 206:
+        parts = [segment for segment in answer.segments if isinstance(segment, ByteRange)]
+        assert parts == [(5 * n, 5 * n + 2) for n in range(asked)]
+
+
 def test_not_modified_has_no_fields_of_a_body() -> None:
     """RFC 9110 section 15.4.5: validators and the policy's fields, but nothing of content."""
     fields = fields_of(plan(request(if_none_match=b"*")))
@@ -293,11 +310,12 @@ def test_cors_fields_stand_on_every_answer(answer: ResponsePlan) -> None:
     ],
 )
 def test_error_is_not_kept_as_long_as_the_object(asked: Request) -> None:
-    """But it says which version there is."""
+    """Not at all, in fact; but it says which version there is."""
     policy = ResponsePolicy(cache_control="public, max-age=86400")
     described = describe_representation(SIZE, MODIFIED * 10**9, b"video/mp4", policy)
     fields = fields_of(plan_response(asked, described, policy, DATE, NOW, BOUNDARY))
-    assert {b"cache-control", b"last-modified"}.isdisjoint(fields)
+    assert fields[b"cache-control"] == b"no-store"
+    assert b"last-modified" not in fields
     assert fields[b"etag"] == OBJECT.etag
 
 
@@ -395,7 +413,7 @@ def test_refusal(status: int, text: bytes) -> None:
     assert fields[b"content-length"] == b"%d" % len(text)
     assert fields[b"content-type"] == b"text/plain; charset=utf-8"
     assert (fields[b"connection"], answer.keep_alive) == (b"close", False)
-    assert b"cache-control" not in fields
+    assert fields[b"cache-control"] == b"no-store"
 
 
 @pytest.mark.parametrize(
@@ -452,7 +470,10 @@ def test_refusal_of_a_malformed_head_has_no_body() -> None:
         pytest.param(request(method=b"DELETE"), 405, False, id="delete"),
         pytest.param(request(method=b"TRACE"), 405, False, id="trace"),
         pytest.param(request(method=b"CONNECT"), 405, True, id="connect"),
-        pytest.param(request(method=b"get"), 405, False, id="get_in_lower_case"),
+        pytest.param(request(method=b"PATCH"), 405, False, id="patch"),
+        pytest.param(request(method=b"get"), 501, False, id="get_in_lower_case"),
+        pytest.param(request(method=b"BREW"), 501, False, id="unknown"),
+        pytest.param(request(method=b"BREW", has_body=True), 501, True, id="unknown_with_body"),
         pytest.param(request(has_body=True), 400, True, id="get_with_body"),
         pytest.param(request(method=b"HEAD", has_body=True), 400, True, id="head_with_body"),
         pytest.param(request(method=b"OPTIONS", has_body=True), 400, True, id="options_with_body"),
@@ -463,6 +484,18 @@ def test_request_that_is_not_served(asked: Request, status: int, close: bool) ->
     with pytest.raises(RequestRefused) as caught:
         check_request(asked)
     assert (caught.value.status, caught.value.close) == (status, close)
+
+
+@pytest.mark.parametrize(
+    ("takes_upload", "allow"),
+    [(False, b"GET, HEAD, OPTIONS"), (True, b"GET, HEAD, OPTIONS, POST")],
+)
+def test_what_a_target_allows(takes_upload: bool, allow: bytes) -> None:
+    """A 405 says what is allowed at this target."""
+    with pytest.raises(RequestRefused) as caught:
+        check_request(request(method=b"PUT"), takes_upload=takes_upload)
+    answer = plan_refusal(405, POLICY, DATE, request=None, close=True, allow=caught.value.allow)
+    assert fields_of(answer)[b"allow"] == allow
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
@@ -485,10 +518,38 @@ def test_preflight() -> None:
     asked = request(method=b"OPTIONS", request_method=b"GET")
     fields = fields_of(plan_options(asked, POLICY, DATE))
     assert fields[b"access-control-allow-methods"] == b"GET, HEAD, OPTIONS"
-    assert b"Range" in fields[b"access-control-allow-headers"].split(b", ")
     assert fields[b"access-control-max-age"] == b"86400"
+    assert b"vary" not in fields
     refused = fields_of(plan_options(asked, BARE, DATE))
     assert not any(name.startswith(b"access-control") for name in refused)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cmcd-object", "cmcd-request", "cmcd-session", "cmcd-status", "range", "if-range",
+        "if-none-match", "cache-control", "pragma", "content-type", "x-requested-with",
+    ],
+)  # fmt: skip
+def test_what_players_send_is_allowed(name: str) -> None:
+    asked = request(method=b"OPTIONS", request_method=b"GET")
+    allowed = fields_of(plan_options(asked, POLICY, DATE))[b"access-control-allow-headers"]
+    assert name.encode() in allowed.lower().split(b", ")
+
+
+def test_what_the_operator_adds_is_allowed() -> None:
+    asked = request(method=b"OPTIONS", request_method=b"GET")
+    policy = ResponsePolicy(cors_headers=("X-Viewer", "Authorization"))
+    allowed = fields_of(plan_options(asked, policy, DATE))[b"access-control-allow-headers"]
+    assert allowed.endswith(b", X-Viewer, Authorization")
+
+
+@pytest.mark.parametrize(
+    "name", ["content-range", "content-length", "date", "etag", "server-timing"]
+)
+def test_what_players_read_is_exposed(name: str) -> None:
+    exposed = fields_of(plan(request()))[b"access-control-expose-headers"]
+    assert name.encode() in exposed.lower().split(b", ")
 
 
 def test_preflight_of_an_upload() -> None:
@@ -574,3 +635,17 @@ def test_head_about_health_has_no_body() -> None:
     answer = plan_healthz(request(method=b"HEAD"), POLICY, DATE, b"serving", is_fit=True)
     assert body_of(answer) == b""
     assert fields_of(answer)[b"content-length"] == b"8"
+
+
+@pytest.mark.parametrize(("method", "body"), [(b"GET", b"{}"), (b"HEAD", b"{}"), (b"GET", b"")])
+def test_reply_made_elsewhere(method: bytes, body: bytes) -> None:
+    """Its head is the same however it is made, and says what GET would get."""
+    lines = b"Content-Type: application/json\r\n"
+    asked = Request(method, b"/v1/steer", 1, Fields(host=b"h"), None)
+    plan = plan_reply(asked, b"DATE", 200, lines, body)
+    assert plan.head == format_reply_head(200, b"DATE", lines, len(body))
+    assert b"Content-Length: %d\r\n" % len(body) in plan.head
+    assert b"".join(part for part in plan.segments if isinstance(part, bytes)) == (
+        b"" if method == b"HEAD" else body
+    )
+    assert plan.keep_alive

@@ -51,6 +51,8 @@ GOOD = [
     pytest.param(binary("192.0.2.7", command=0x20), None, id="v2_local_with_addresses"),
     pytest.param(binary(family=0x31, more=bytes(216)), None, id="v2_unix"),
     pytest.param(binary(), None, id="v2_unspecified"),
+    pytest.param(binary("192.0.2.7", family=0x12), None, id="v2_udp"),
+    pytest.param(binary("192.0.2.7", command=0x20, family=0xFF), None, id="v2_local_of_anything"),
     pytest.param(binary(more=bytes(MOST_BYTES - 16)), None, id="v2_longest"),
 ]  # fmt: skip
 
@@ -83,6 +85,11 @@ def test_header(header: bytes, source: bytes | None) -> None:
         pytest.param(b"PROXY " + b"x" * 100 + b"\r\n", id="end_too_late"),
         pytest.param(SIGNATURE + b"\x11\x11\x00\x0c" + bytes(12), id="version"),
         pytest.param(binary("192.0.2.7", command=0x22), id="command"),
+        *(
+            pytest.param(binary("192.0.2.7", family=family), id=f"family_{family:#x}")
+            for family in range(0x100)
+            if family >> 4 > 3 or family & 0xF > 2
+        ),
         pytest.param(binary("192.0.2.7", length=11), id="too_short"),
         pytest.param(binary("2001:db8::7", length=35), id="too_short_for_ipv6"),
         pytest.param(binary(length=MOST_BYTES - 15), id="too_long"),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocaserve.protocol.messages import ByteRange, Fields, Request, RequestRefused, ResponsePlan
+from ocaserve.protocol.methods import body_length
 from ocaserve.protocol.planning import ResponsePolicy
 from ocaserve.protocol.speedtest import (
     CONTENT_BYTES,
@@ -19,7 +20,6 @@ from ocaserve.protocol.speedtest import (
     fold_plan,
     make_stretch,
     takes_upload,
-    upload_length,
 )
 from ocaserve.protocol.target import parse_target
 
@@ -79,9 +79,9 @@ def post(**fields: Any) -> Request:
 
 def test_length_of_an_upload() -> None:
     """Known before; without a length there is no body (RFC 9112 section 6.3)."""
-    assert upload_length(post()) == 0
-    assert upload_length(post(content_length=0)) == 0
-    assert upload_length(post(content_length=MAX_UPLOAD_BYTES)) == MAX_UPLOAD_BYTES
+    assert body_length(post(), MAX_UPLOAD_BYTES) == 0
+    assert body_length(post(content_length=0), MAX_UPLOAD_BYTES) == 0
+    assert body_length(post(content_length=MAX_UPLOAD_BYTES), MAX_UPLOAD_BYTES) == MAX_UPLOAD_BYTES
 
 
 @pytest.mark.parametrize(
@@ -94,5 +94,5 @@ def test_length_of_an_upload() -> None:
 def test_upload_that_is_refused(asked: Request, status: int) -> None:
     """Its body is not read, so the connection ends."""
     with pytest.raises(RequestRefused) as caught:
-        upload_length(asked)
+        body_length(asked, MAX_UPLOAD_BYTES)
     assert (caught.value.status, caught.value.close) == (status, True)

@@ -263,3 +263,32 @@ def read(target: bytes) -> tuple[object, ...]:
         return parse_target(target)[::2]
     except RequestRefused as refused:
         return refused.status, refused.reason
+
+
+SIGNATURE = b"29.1800000000." + b"A" * 43
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "signature"),
+    [
+        pytest.param(b"/s/%b/a/b" % SIGNATURE, b"a/b", SIGNATURE, id="signed"),
+        pytest.param(b"/s/x.y.%b/a" % SIGNATURE, b"a", b"x.y." + SIGNATURE, id="dots_in_version"),
+        pytest.param(
+            b"/s/29.1." + b"A" * 42 + b"/a", b"s/29.1." + b"A" * 42 + b"/a", b"", id="short"
+        ),
+        pytest.param(b"/s/%b" % SIGNATURE, b"s/" + SIGNATURE, b"", id="nothing_behind_it"),
+        pytest.param(
+            b"/s/%b/s/%b/a" % (SIGNATURE, SIGNATURE), b"s/%b/a" % SIGNATURE, SIGNATURE, id="twice"
+        ),
+        pytest.param(b"/s/a/b", b"s/a/b", b"", id="folder_of_that_name"),
+    ],
+)
+def test_signature_of_a_folder(path: bytes, key: bytes, signature: bytes) -> None:
+    """It stands before the rest, once; a key that only looks a bit like it is a key."""
+    named = parse_target(path)
+    assert (named.key, named.signature) == (key, signature)
+
+
+def test_what_stands_behind_a_signature_is_judged_as_ever() -> None:
+    with pytest.raises(RequestRefused, match="target_dot_segment"):
+        parse_target(b"/s/%b/../a" % SIGNATURE)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.control_client import call
 from tests.support.daemon import Daemon
 from tests.support.processes import children, descendants
 from tests.support.routers import PORT, Bird, BirdSession, loopback
@@ -200,3 +201,43 @@ def test_check(tmp_path: Path, bird: Bird) -> None:
     done = check(tmp_path, bgp(bird, "first", "second"))
     assert (done.returncode, done.stderr) == (0, "")
     assert f"routes from {bird.sessions['second'].address} (AS 65001)" in done.stdout
+
+
+# -- handing over --------------------------------------------------------------------------------
+
+
+def with_control(folder: Path, toml: str, site: str) -> None:
+    configure(folder, f'{toml}[appliance]\nsite = "{site}"\n')
+    file = folder / "ocaserve.toml"
+    file.write_text(file.read_text().replace("listen = []", f'listen = ["unix:{folder}/control"]'))
+
+
+def test_control_process_that_is_replaced(tmp_path: Path, bird: Bird) -> None:
+    """The session has not moved, so nobody is told that it has, nor that lines were lost."""
+    (tmp_path / "store").mkdir()
+    with_control(tmp_path, bgp(bird, "first"), "old")
+    daemon = Daemon.start(["serve", "-c", str(tmp_path / "ocaserve.toml")], tmp_path / "log")
+    try:
+        address = f"unix:{tmp_path}/control"
+        eventually(lambda: is_complete(address), "all is known", timeout_s=_UP_S)
+        before = session_events(address)
+        with_control(tmp_path, bgp(bird, "first"), "new")
+        command = [sys.executable, "-m", "ocaserve", "reload", "--control", address]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        eventually(lambda: call(address, "GET", "/v1/report").json["site"] == "new", "replaced")
+        eventually(lambda: is_complete(address), "all is known again", timeout_s=_UP_S)
+        assert session_events(address) == before
+        for word in ("bytes of lines", "wrong token"):
+            assert word not in daemon.log.read_text()
+    finally:
+        daemon.stop()
+
+
+def is_complete(address: str) -> bool:
+    return bool(call(address, "GET", "/v1/report").json["complete"])
+
+
+def session_events(address: str) -> list[str]:
+    events = call(address, "GET", "/v1/history").json["events"]
+    return [event["text"] for event in events if event["kind"] == "session"]

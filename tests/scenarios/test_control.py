@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +18,8 @@ from typing import IO, Any
 
 import pytest
 
+from ocaserve.addresses import parse_address
+from ocaserve.control.local_token import find_token
 from ocaserve.control.maintenance import MOST_WINDOWS
 from tests.scenarios.conftest import Serve
 from tests.support.content import blob, write_object
@@ -170,6 +175,28 @@ def test_problem(daemon: Daemon, method: str, path: str, body: object, expected:
     assert answer.json["detail"]
 
 
+def test_examples_of_the_reference(serve: Serve, store: Path) -> None:
+    """Each line of docs/api.md is a call that is understood; what it names may not be there."""
+    toml = QUIET + (
+        f'[control]\nlisten = ["127.0.0.1:0"]\n[control.tokens]\noperate = ["{OPERATE}"]\n'
+    )
+    page = (Path(__file__).parent.parent.parent / "docs" / "api.md").read_text()
+    lines = re.findall(r"^curl .*$", page, re.MULTILINE)
+    with serve(store, toml=toml, workers=1) as daemon:
+        assert len(lines) > 40
+        for line in lines:
+            if " -N " in line:  # it has no end
+                continue
+            words = shlex.split(
+                line.replace("127.0.0.1:8081", control(daemon)).replace("TOKEN", OPERATE)
+            )
+            code = subprocess.run(
+                [*words, "-s", "-o", os.devnull, "-w", "%{http_code}"],
+                capture_output=True, text=True, check=True,
+            ).stdout  # fmt: skip
+            assert code[0] == "2" or code in ("404", "409", "410"), (line, code)
+
+
 # -- who may do what -----------------------------------------------------------------------------
 
 
@@ -224,35 +251,96 @@ def test_nothing_changes_without_a_token(guarded: Daemon) -> None:
 
 
 def test_body_that_is_too_large(guarded: Daemon) -> None:
-    """It is refused as such."""
+    """It is refused as such, by its length, by what comes, and by what it inflates to."""
     body = {"reason": "x" * 3000}
     assert call(control(guarded), "POST", "/v1/drain", body, token=OPERATE).status == 413
+    packed, zipped = gzip.compress(json.dumps(body).encode()), {"Content-Encoding": "gzip"}
+    sent = {"Content-Type": "application/json", **zipped}
+    answer = call(control(guarded), "POST", "/v1/drain", packed, token=OPERATE, headers=sent)
+    assert answer.status == 413
+    brotli = {"Content-Encoding": "br"}
+    answer = call(control(guarded), "POST", "/v1/enable", b"{}", token=OPERATE, headers=brotli)
+    assert (answer.status, answer.headers["Accept-Encoding"]) == (415, "gzip")
+    small = gzip.compress(b"{}")
+    answer = call(control(guarded), "POST", "/v1/enable", small, token=OPERATE, headers=sent)
+    assert answer.status == 200
 
 
-def test_requests_in_flight(serve: Serve, store: Path) -> None:
-    """One more than that hears 503 and when to come back; streams count as long as they last."""
-    toml = QUIET + '[control]\nlisten = ["127.0.0.1:0"]\nrequests_in_flight = 2\n'
+def test_body_is_read_of_who_may_send_one(guarded: Daemon) -> None:
+    """Who may not hears it before a byte is asked for; who may hears `100 Continue`."""
+    for token, first in (("", b"HTTP/1.1 401"), (OPERATE, b"HTTP/1.1 100")):
+        with Wire(as_pair(control(guarded))) as wire:
+            wire.send(
+                f"POST /v1/enable HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+                f"Content-Type: application/json\r\nExpect: 100-continue\r\n"
+                f"Authorization: Bearer {token}\r\n\r\n".replace(
+                    "Authorization: Bearer \r\n", ""
+                ).encode()
+            )
+            assert wire.read_exactly(len(first)) == first
+
+
+def test_streams_fill_no_other_lane(serve: Serve, store: Path) -> None:
+    """One stream more than there may be hears 503 and when to come back; all else is answered."""
+    toml = QUIET + '[control]\nlisten = ["127.0.0.1:0"]\nstreams = 4\nrequests_in_flight = 1\n'
     with serve(store, toml=toml, workers=1) as daemon:
         eventually(lambda: call(control(daemon), "GET", "/healthz").status == 200, "it serves")
         with ExitStack() as streams:
-            for path in ("/v1/dashboard/events", "/v1/report/events"):
+            for path in ("/v1/dashboard/events", "/v1/report/events") * 2:
                 stream = streams.enter_context(Wire(as_pair(control(daemon))))
                 stream.send(request(path, host="localhost"))
                 assert b" 200 " in stream.read_exactly(15)
-            refused = call(control(daemon), "GET", "/v1/status")
-            assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
-            assert "requests_in_flight" in refused.json["detail"]
-            assert healthz(daemon) == (200, b"serving\n")  # the data plane has limits of its own
+            for path in ("/v1/dashboard/events", "/v1/report/events"):
+                refused = call(control(daemon), "GET", path)
+                assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+                assert "control.streams = 4" in refused.json["detail"]
+            assert call(control(daemon), "GET", "/v1/report").status == 200
+            metrics = call(control(daemon), "GET", "/metrics").text
+            assert total(metrics, 'ocaserve_control_refused_total{lane="streaming"}') == 2
+            assert total(metrics, 'ocaserve_control_requests{lane="streaming"}') == 4
+            assert call(control(daemon), "POST", "/v1/drain", token=token_of(daemon)).status == 200
         eventually(
-            lambda: call(control(daemon), "GET", "/v1/status").status == 200,
-            "it answers when the streams are over",
-        )
+            lambda: total(
+                call(control(daemon), "GET", "/metrics").text,
+                'ocaserve_control_requests{lane="streaming"}',
+            ) == 0,
+            "the places are free when the streams are over",
+        )  # fmt: skip
+
+
+def token_of(daemon: Daemon) -> str:
+    """What the appliance has made for commands of this user."""
+    return find_token(os.environ, parse_address(control(daemon)))
+
+
+def await_health(daemon: Daemon) -> None:
+    """It says that it starts until health was looked at once."""
+    eventually(lambda: call(control(daemon), "GET", "/healthz").status == 200, "health was read")
+
+
+def test_new_connections_find_room(serve: Serve, store: Path) -> None:
+    """However many wait: the one that has waited longest goes, and it is counted."""
+    toml = QUIET + (
+        '[control]\nlisten = ["127.0.0.1:0"]\nconnections = 8\nconnections_per_address = 8\n'
+    )
+    with serve(store, toml=toml, workers=1) as daemon, ExitStack() as clients:
+        stream = clients.enter_context(Wire(as_pair(control(daemon))))
+        stream.send(request("/v1/dashboard/events", host="localhost"))
+        assert b" 200 " in stream.read_exactly(15)
+        await_health(daemon)
+        waiting = [clients.enter_context(Wire(as_pair(control(daemon)))) for _ in range(30)]
+        assert call(control(daemon), "GET", "/healthz").status == 200
+        assert waiting[0].is_ended()
+        metrics = call(control(daemon), "GET", "/metrics").text
+        assert total(metrics, 'ocaserve_control_ended_total{reason="address_limit"}') >= 24
+        assert stream.read_exactly(1)  # who gets an answer stays
 
 
 def test_silent_connections(serve: Serve, store: Path) -> None:
     """Who does not say what it wants is let go; who did may be silent for longer."""
     toml = QUIET + '[control]\nlisten = ["127.0.0.1:0"]\nhead_s = 1\n'
     with serve(store, toml=toml, workers=1) as daemon, ExitStack() as clients:
+        await_health(daemon)
         silent, slow, good = (
             clients.enter_context(Wire(as_pair(control(daemon)))) for _ in range(3)
         )
@@ -262,6 +350,34 @@ def test_silent_connections(serve: Serve, store: Path) -> None:
             assert good.read_response().status == 200
             assert silent.is_ended()
             assert slow.is_ended()
+
+
+def test_connections_that_hold_a_place(serve: Serve, store: Path) -> None:
+    """One request and then nothing; a request and half a head; answers that nobody takes."""
+    toml = QUIET + ('[control]\nlisten = ["127.0.0.1:0"]\nhead_s = 1\nidle_s = 1\nstall_s = 1\n')
+    asked = request("/v1/openapi.json", host="localhost")
+    with serve(store, toml=toml, workers=1) as daemon, ExitStack() as clients:
+        idle, half, stalled, stream = (
+            clients.enter_context(Wire(as_pair(control(daemon)), receive_buffer=4096))
+            for _ in range(4)
+        )
+        for wire in (idle, half):
+            wire.send(request("/healthz", host="localhost"))
+            wire.read_response()
+        half.send(asked[:30])
+        stalled.send(asked * 100)  # more than the buffers of both sockets hold
+        stream.send(request("/v1/dashboard/events", host="localhost"))
+        assert b" 200 " in stream.read_exactly(15)
+        for wire in (idle, half):
+            assert wire.is_ended()
+
+        def ended(reason: str) -> float:
+            metrics = call(control(daemon), "GET", "/metrics").text
+            return total(metrics, f'ocaserve_control_ended_total{{reason="{reason}"}}')
+
+        eventually(lambda: ended("stall_timeout") == 1, "who takes nothing is let go of")
+        assert (ended("idle_timeout") >= 1, ended("head_timeout")) == (True, 1)
+        assert stream.read_exactly(1000)  # a stream that is read lasts
 
 
 def as_pair(address: str) -> tuple[str, int]:
@@ -282,10 +398,16 @@ def test_what_is_no_http(guarded: Daemon) -> None:
 
 
 def test_pages_of_other_sites(guarded: Daemon) -> None:
-    """They may change nothing, and a name that somebody points at loopback sees nothing."""
-    evil = {"Origin": "http://evil.example"}
-    answer = call(control(guarded), "POST", "/v1/enable", token=OPERATE, headers=evil)
-    assert answer.status == 403
+    """They may ask for nothing, and a name that somebody points at loopback sees nothing."""
+    for evil in (
+        {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://["},
+        {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
+    ):  # fmt: skip
+        answer = call(control(guarded), "POST", "/v1/enable", token=OPERATE, headers=evil)
+        assert answer.status == 403
+        assert call(control(guarded), "GET", "/v1/ledger", headers=evil).status == 403
+    own = {"Origin": f"http://{control(guarded)}", "Sec-Fetch-Site": "same-origin"}
+    assert call(control(guarded), "GET", "/v1/ledger", headers=own).status == 200
     rebound = call(control(guarded), "GET", "/v1/status", headers={"Host": "evil.example"})
     assert rebound.status == 421
     form = {"Content-Type": "text/plain"}

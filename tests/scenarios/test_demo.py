@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
+import psutil
 import pytest
 
+from ocaserve.demo import running
 from tests.support.browser import browser
+from tests.support.content import blob
+from tests.support.waiting import eventually
 from tests.support.wire import fetch, request
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(120)]
@@ -25,6 +33,11 @@ video.onseeked = () => done({
 });
 const seek = () => { video.currentTime = second; };
 if (video.readyState) seek(); else video.onloadedmetadata = seek;
+"""
+
+SHOWN = """
+const text = (id) => document.getElementById(id).textContent;
+arguments[0](`${text('content-state')} ${text('content')}`);
 """
 
 
@@ -96,6 +109,8 @@ def test_kept_film_is_served_again(tmp_path: Path) -> None:
         assert "198.51.100.128/25" in run_as_told(told, "routes")
         explained = run_as_told(told, "explain")
         assert explained.startswith("198.51.100.7: steered here\n")
+        followed = run_as_told(told.replace("-o film.mp4", f"-o {tmp_path}/film"), "follow")
+        assert followed.startswith(f"{tmp_path}/film: 4 bytes in ")
         assert "it has the object 'film.mp4'" in explained
         process.terminate()
         assert process.wait(30) == 0
@@ -112,3 +127,110 @@ def test_busy_address_is_an_error(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "cannot listen on 192.0.2.1:1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def processes_of(place: Path) -> list[psutil.Process]:
+    """Those that have it in their command."""
+    found = psutil.process_iter(["cmdline"])
+    return [each for each in found if str(place) in " ".join(each.info["cmdline"] or ())]
+
+
+def test_without_a_second_one_nothing_is_left(tmp_path: Path) -> None:
+    """An error ends the demo with what is wrong, and the appliance that runs already."""
+    content = tmp_path / "content"
+    content.mkdir()
+    (content / "film.mp4").write_bytes(b"kept")
+    (content / os.fsdecode(b"\xff")).write_bytes(b"no manifest can name it")
+    log = tmp_path / "said"
+    command = [sys.executable, "-m", "ocaserve", "demo", "--directory", str(tmp_path)]
+    command += ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]
+    try:
+        with log.open("w") as said:
+            done = subprocess.run(command, stdout=said, stderr=said, timeout=60, check=False)
+        assert done.returncode == 1
+        assert "surrogates not allowed" in log.read_text()
+        assert "Traceback" not in log.read_text()
+        assert not processes_of(tmp_path)
+    finally:
+        for each in processes_of(tmp_path):
+            each.kill()
+
+
+@pytest.mark.parametrize("client", running.CLIENTS, ids=lambda client: client.program)
+def test_what_is_told_works_with_what_is_there(client: running.DemoClient, tmp_path: Path) -> None:
+    """Whichever program the machine has to fetch with."""
+    if not shutil.which(client.program):
+        pytest.skip(f"no {client.program} here")
+    content = tmp_path / "content"
+    content.mkdir()
+    (content / "film.mp4").write_bytes(bytes(1000))
+    with demo("--directory", str(tmp_path)) as process:
+        host, port = address_in(read_until_told(process))
+        film = f"http://{host}:{port}/film.mp4"
+        for told, sign in ((client.range, r"bytes 0-99/1000|^100$"), (client.rest, "")):
+            done = subprocess.run(
+                told.format(film), shell=True, cwd=tmp_path,
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            assert re.search(sign, done.stdout + done.stderr, re.MULTILINE)
+        assert (tmp_path / "film.mp4").read_bytes() == bytes(1000)
+        page = client.page.format(f"http://{host}:{port}/watch.html")
+        done = subprocess.run(page, shell=True, capture_output=True, text=True, check=True)
+        assert "<!doctype html>" in done.stdout
+
+
+def is_there(url: str) -> bool:
+    """The second appliance gets the film while we ask."""
+    try:
+        with urlopen(url) as answer:
+            return bool(answer.status == 200)
+    except HTTPError:
+        return False
+
+
+def test_second_appliance_is_filled(tmp_path: Path) -> None:
+    """From the first one, as its page shows; its copy is the same, and gone on with.
+
+    What an earlier demo left does no harm, and what is not the demo's stays.
+    """
+    content = tmp_path / "content"
+    content.mkdir()
+    (content / "film.mp4").write_bytes(blob(300_000, seed=1))
+    (content / "manifest.json").write_text("of an earlier demo")
+    (tmp_path / ".ocaserve-demo-second" / "store").mkdir(parents=True)
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "mine").touch()
+    with demo("--directory", str(tmp_path)) as process:
+        told = read_until_told(process)
+        found = re.search(r"open (http://[\d.:]+/) in a browser, and look at Content", told)
+        assert found, told
+        with browser(tmp_path / "profile") as chromium:
+            chromium.open(found[1])
+            eventually(
+                lambda: re.match(r"idle .*of 4 in manifest", chromium.run(SHOWN)), "all is here",
+                timeout_s=30,
+            )  # fmt: skip
+        filled = tmp_path / ".ocaserve-demo-second" / "store"
+        assert (filled / "film.mp4").read_bytes() == blob(300_000, seed=1)
+        assert (tmp_path / "second" / "mine").exists()
+        followed = run_as_told(told.replace("-o film.mp4", f"-o {tmp_path}/film"), "follow")
+        assert followed.startswith(f"{tmp_path}/film: 300000 bytes in ")
+
+
+def test_all_that_is_told_is_there(tmp_path: Path) -> None:
+    """No page that the demo names, in what it says or logs, is answered with 404."""
+    content = tmp_path / "content"
+    content.mkdir()
+    (content / "film.mp4").write_bytes(b"kept")
+    command = [sys.executable, "-m", "ocaserve", "demo", "--directory", str(tmp_path)]
+    command += ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]
+    log = tmp_path / "said"
+    with log.open("w") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
+        try:
+            eventually(lambda: "Ctrl-C" in log.read_text(), "it says what to try")
+            urls = re.findall(r"http://[\d.]+:\d+[^\s\"']*", log.read_text())
+            assert len(urls) >= 5
+            for url in urls:
+                eventually(lambda url=url: is_there(url), f"{url} is answered")  # type: ignore[misc]
+        finally:
+            process.terminate()

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ocaserve.addresses import parse_address
-from ocaserve.cli.client import Client
+from ocaserve.cli.client import ControlClient
 from tests.scenarios.conftest import Serve
 from tests.support.content import blob, write_object
 from tests.support.control_client import call
@@ -55,7 +55,7 @@ class Watched:
     def __init__(self, daemon: Daemon, control: str) -> None:
         self.daemon = daemon
         self._control = control
-        self._client = Client(parse_address(control), "")
+        self._client = ControlClient(parse_address(control), "")
 
     def row(self, component: str) -> dict[str, str]:
         """What is said of a component."""
@@ -77,6 +77,11 @@ class Watched:
     def healthz(self) -> int:
         """What the data plane says."""
         return fetch(self.daemon.address, request("/healthz")).status
+
+    def said(self) -> tuple[int, str]:
+        """What control's own /healthz says."""
+        answer = call(self._control, "GET", "/healthz")
+        return answer.status, answer.text
 
     def levels(self, component: str) -> dict[str, float]:
         """Of a component, by what Prometheus gets."""
@@ -181,10 +186,9 @@ def test_failing_disk(serve: Serve, store: Path, tmp_path: Path) -> None:
         told = seen.ask("/v1/report")
         assert told["health"]["components"]["stores"] == told["health"]["level"] == "error"
         assert any("Input/output error" in reason for reason in told["health"]["reasons"])
-        assert (told["capacity"]["free_bits_per_s"], told["capacity"]["limited_by"]) == (
-            0,
-            "health",
-        )
+        assert told["capacity"]["free_bits_per_s"] == 0
+        # What else runs here may keep the processors so busy that they are named first.
+        assert told["capacity"]["limited_by"] in ("health", "cpu")
         assert told["content"]["stores_in_error"] == 1
         slow.set_rules()
         seen.await_level("stores", "ok")
@@ -207,8 +211,9 @@ def test_crash_looping_worker(serve: Serve, store: Path, tmp_path: Path) -> None
 def kill_a_worker(daemon: Daemon) -> None:
     """Once there are two."""
     eventually(lambda: len(daemon.workers()) == 2, "the workers are there")
-    os.kill(daemon.workers()[-1], signal.SIGKILL)
-    eventually(lambda: len(daemon.workers()) == 1, "it is gone", timeout_s=5)
+    victim = daemon.workers()[-1]
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: victim not in daemon.workers(), "it is gone", timeout_s=5)
 
 
 def test_worker_that_is_held_up(serve: Serve, store: Path, tmp_path: Path) -> None:
@@ -242,9 +247,37 @@ def test_router_that_goes(serve: Serve, store: Path, tmp_path: Path) -> None:
     with watched(serve, tmp_path, store, health=bgp) as seen:
         down = f"{router.address} is down"
         eventually(lambda: down in seen.await_level("routes", "error"), "it is not up")
+        status = eventually(
+            lambda: (
+                (found := seen.ask("/v1/status"))["why"] != "the appliance is starting" and found
+            ),
+            "the workers serve",
+        )
+        assert (status["takes_traffic"], status["why"]) == (
+            False, "no router has told its routes yet",
+        )  # fmt: skip
+        assert seen.said() == (503, "starting\n")
         with router.running():
             eventually(lambda: seen.finding("routes")[0] == "ok", "it is up", timeout_s=60)
+            eventually(lambda: seen.said() == (200, "serving\n"), "it has heard its routes")
         seen.await_level("routes", "error")
+        assert seen.said() == (200, "serving\n")  # who was sent here is served
+
+
+def test_overload(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Nothing more fits, and says so; clients that a balancer sends are served all the same."""
+    never = "cpu_warning = 2\ncpu_error = 2\n"  # the machine of the tests may be busy
+    health = f"memory_warning = 1\nmemory_error = 1\n{never}"  # whatever is in use is too much
+    with watched(serve, tmp_path, store, health=health) as seen:
+        seen.await_level("memory", "error")
+        capacity = seen.ask("/v1/capacity")
+        assert (capacity["free_bits_per_s"], capacity["limited_by"]) == (0, "memory")
+        assert seen.said() == (200, "serving\n")
+        eventually(lambda: seen.healthz() == 200, "the workers are told")
+        status = seen.ask("/v1/status")
+        assert status["takes_traffic"]
+        assert status["health"]["level"] == "error"
+        assert any("memory" in reason for reason in status["health"]["reasons"])
 
 
 def test_descriptors_at_the_limit(serve: Serve, store: Path, tmp_path: Path) -> None:
@@ -323,9 +356,14 @@ def test_killed_control_process(serve: Serve, store: Path, tmp_path: Path) -> No
         before = seen.row("stores")
         os.kill(seen.daemon.control(), signal.SIGKILL)
         after = seen.row("stores")
-        assert (after["level"], after["reason"]) == (before["level"], before["reason"])
+        assert (after["level"], causes(after)) == (before["level"], causes(before))
         assert abs(at(after["since"]) - at(before["since"])) < 1
         assert (seen.healthz(), seen.ask("/v1/status")["takes_traffic"]) == (503, False)
+
+
+def causes(row: dict[str, str]) -> str:
+    """The reason, whether or not a look has found since that it is over."""
+    return row["reason"].replace(" (not seen now)", "")
 
 
 def at(time_: str) -> float:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from socket import AF_INET6, inet_pton
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +17,7 @@ import pytest
 
 from benchmarks.routes import speaker
 from benchmarks.routes.speaker import Speaker, announce, attributes, withdraw
+from bgp.prefixes import format_prefix
 from tests.support.daemon import Daemon
 from tests.support.routers import loopback
 from tests.support.waiting import eventually
@@ -33,25 +37,31 @@ listen = ["127.0.0.1:0"]
 [bgp]
 router_id = "192.0.2.10"
 local_as = {LOCAL_AS}
+rpki_vrps = "vrps.json"
 """
-_NEIGHBOR = f"""\
+_VRPS = {"roas": [{"prefix": "21.0.0.0/8", "maxLength": 16, "asn": LOCAL_AS}]}
+_NEIGHBOR = """\
 [[bgp.neighbor]]
-address = "{{address}}"
-peer_as = {PEER_AS}
-local_address = "{{local}}"
-port = {{port}}
-max_prefixes = {{most}}
+address = "{address}"
+peer_as = {peer_as}
+local_address = "{local}"
+port = {port}
+max_prefixes = {most}
 """
 FLAPS = 2_000
 
 
 @dataclass
 class Lab:
-    """Two routers, of which one may have few prefixes, and the appliance."""
+    """Four routers, and the appliance: one may have few prefixes, one is of our own AS, and one
+    sends several paths of a prefix.
+    """
 
     daemon: Daemon
     router: Speaker
     limited: Speaker
+    internal: Speaker
+    many: Speaker
 
     def get(self, path: str, **query: str) -> Any:
         """What the control process answers."""
@@ -87,12 +97,24 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("serve")
     (folder / "store").mkdir()
     with ExitStack() as stack:
-        routers = [stack.enter_context(closing(Speaker(loopback(), PEER_AS))) for _ in range(2)]
-        toml = _SETTINGS
-        for router, most in zip(routers, (1_000_000, MOST), strict=True):
+        toml, routers = _SETTINGS, []
+        for peer_as, most, adds_paths in (
+            (PEER_AS, 1_000_000, False),
+            (PEER_AS, MOST, False),
+            (LOCAL_AS, 1_000_000, False),
+            (PEER_AS, 1_000_000, True),
+        ):
+            speaking = Speaker(loopback(), peer_as, adds_paths=adds_paths)
+            router = stack.enter_context(closing(speaking))
+            routers.append(router)
             toml += _NEIGHBOR.format(
-                address=router.address, local=loopback(), port=router.port, most=most
+                address=router.address,
+                local=loopback(),
+                port=router.port,
+                most=most,
+                peer_as=peer_as,
             )
+        (folder / "vrps.json").write_text(json.dumps(_VRPS))
         (folder / "ocaserve.toml").write_text(f'{toml}[[store]]\npath = "store"\n')
         daemon = Daemon.start(["serve", "-c", str(folder / "ocaserve.toml")], folder / "log")
         stack.callback(daemon.stop)
@@ -148,6 +170,85 @@ def test_filtered(lab: Lab, data: bytes, prefix: str, reason: str) -> None:
     assert prefix not in lab.get("/v1/report")["routes"]
 
 
+def global_and_unspecified() -> bytes:
+    """MP_REACH_NLRI with two next hops, of which the second is `::`."""
+    hops = inet_pton(AF_INET6, HOP_6) + bytes(16)
+    reach = struct.pack("!HBB", 2, 1, len(hops)) + hops + b"\0\x20" + bytes.fromhex("2a000002")
+    return speaker.update(attributes([PEER_AS]) + speaker.attribute(14, reach, 0x80))
+
+
+def test_next_hop_with_an_unspecified_one_beside_it(lab: Lab) -> None:
+    """As FRR has sent it (FRR#4940); RFC 2545 section 3 has the global one first."""
+    lab.router.send(global_and_unspecified())
+    route = lab.await_route("2a00:2::/32")
+    assert (route["reason"], route["attributes"]["next_hop"]) == (None, HOP_6)
+
+
+ORIGIN_IGP = speaker.attribute(1, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("given", "prefix", "reason"),
+    [
+        pytest.param(b"", (16, 0x0B21), "empty-path", id="missing"),
+        pytest.param(speaker.as_path([]), (16, 0x0B22), "empty-path", id="empty"),
+        pytest.param(speaker.attribute(2, b"\2\0"), (16, 0x0B23), "empty-path", id="empty_segment"),
+        pytest.param(speaker.as_path([PEER_AS, 0]), (16, 0x0B24), "malformed", id="as_0"),
+    ],
+)
+def test_path_without_the_router(
+    lab: Lab, given: bytes, prefix: tuple[int, int], reason: str
+) -> None:
+    """RFC 7606 section 3(d), RFC 4271 section 5.1.2, RFC 7607: such a route beats no rival."""
+    lab.router.send(announce(4, [prefix], ORIGIN_IGP + given, HOP_4))
+    assert lab.await_route(format_prefix(4, *prefix))["reason"] == reason
+
+
+def test_confederation_that_nobody_can_tell(lab: Lab) -> None:
+    """ExaBGP writes its segments as plain ones, which `bgp.messages` says; the route counts."""
+    confederation = struct.pack("!BBII", 3, 2, 65100, 65101)
+    plain_path = struct.pack("!BBII", 2, 2, PEER_AS, 64500)
+    given = ORIGIN_IGP + speaker.attribute(2, confederation + plain_path)
+    lab.router.send(announce(4, [(16, 0x0B0E)], given, HOP_4))
+    route = lab.await_route("11.14.0.0/16")
+    assert (route["reason"], route["path_length"]) == (None, 4)
+
+
+def test_empty_path_inside_of_our_own_as(lab: Lab) -> None:
+    """RFC 6811 section 2: its origin is our own AS, for which there is a payload."""
+    preference = speaker.attribute(5, struct.pack("!I", 100))
+    given = ORIGIN_IGP + speaker.as_path([]) + preference
+    lab.internal.send(announce(4, [(16, 0x1501)], given, HOP_4))
+    route = lab.await_route("21.1.0.0/16")
+    assert (route["reason"], route["rov"]) == (None, "valid")
+
+
+def test_malformed_attributes_are_counted_as_what_became_of_them(lab: Lab) -> None:
+    """RFC 7606: an AGGREGATOR of 5 bytes is let go of, with COMMUNITIES of 3 the route is gone."""
+    lab.router.send(plain(4, 16, 0x0B18))
+    lab.await_route("11.24.0.0/16")
+    before = lab.peer(lab.router)["counts"]
+    aggregator = attributes([PEER_AS]) + speaker.attribute(7, bytes(5), 0xC0)
+    lab.router.send(announce(4, [(16, 0x0B19)], aggregator, HOP_4))
+    assert lab.await_route("11.25.0.0/16")["reason"] is None
+    communities = attributes([PEER_AS]) + speaker.attribute(8, bytes(3), 0xC0)
+    lab.router.send(announce(4, [(16, 0x0B18)], communities, HOP_4))
+    eventually(lambda: lab.route("11.24.0.0/16") is None, "it is withdrawn", timeout_s=30)
+    after = lab.peer(lab.router)["counts"]
+    for name in ("attributes_discarded", "treated_as_withdraw"):
+        assert after[name] - before.get(name, 0) == 1, name
+
+
+def test_session_without_a_hold_time_is_said(lab: Lab) -> None:
+    """RFC 4271 section 4.2 allows a router to ask for none: then its end is never noticed."""
+    assert lab.peer(lab.router)["hold_time_s"] == 0
+    assert f'ocaserve_bgp_hold_time_seconds{{peer="{lab.router.address}"}} 0.0' in lab.get(
+        "/metrics"
+    )
+    said = f"the session with {lab.router.address} has no hold time: its end is never noticed"
+    eventually(lambda: said in json.dumps(lab.get("/v1/health")), "health says so", timeout_s=60)
+
+
 def test_unknown_attribute(lab: Lab) -> None:
     """The route counts, and what is not understood is shown, bounded."""
     odd = attributes([PEER_AS]) + speaker.attribute(200, b"\xee" * 2_000, 0xC0)
@@ -179,6 +280,29 @@ def test_flapping(lab: Lab) -> None:
     assert after["announced"] - before["announced"] == FLAPS + 1
     assert after["withdrawn"] - before["withdrawn"] == FLAPS
     assert lab.get("/v1/report/session")["serial"] - serial < FLAPS
+
+
+def test_path_identifiers_without_end(lab: Lab) -> None:
+    """213 KB of them kept control busy for a minute and a half, and others waiting for 29 s."""
+    given = attributes([PEER_AS])
+    for start in range(0, 60 * 400, 400):
+        ids = range(start, start + 400)
+        lab.many.send(speaker.announce_paths((16, 0x0B30), ids, given, HOP_4))
+    lab.many.send(speaker.announce_paths((16, 0x0B31), [1], given, HOP_4))
+    longest = 0.0
+
+    def is_over() -> bool:
+        nonlocal longest
+        begun = time.monotonic()
+        found = lab.route("11.49.0.0/16")
+        longest = max(longest, time.monotonic() - begun)
+        return found is not None
+
+    eventually(is_over, "all is heard", timeout_s=60)
+    assert longest < 10
+    assert len(lab.get("/v1/routes/lookup", at="11.48.0.0/16")["match"]["routes"]) == 64
+    assert lab.peer(lab.many)["counts"]["paths_left_out"] == 60 * 400 - 64
+    assert lab.peer(lab.many)["families"]["ipv4"]["add_path"]
 
 
 def test_too_many_prefixes(lab: Lab) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ocaserve.addresses import parse_address
-from ocaserve.cli.client import CallError, Client
+from ocaserve.cli.client import CallError, ControlClient
 from tests.scenarios.conftest import Serve
 from tests.support.content import blob, write_object
 from tests.support.daemon import Daemon
@@ -58,14 +58,14 @@ def appliance(
 def ask(control: str) -> Any:
     """The ledger; None while control is not there."""
     try:
-        return Client(parse_address(control), "").get("/v1/ledger")
+        return ControlClient(parse_address(control), "").get("/v1/ledger")
     except CallError:
         return None
 
 
-def run_command(control: str, *options: str) -> str:
+def run_command(control: str, *options: str, of: str = "ledger") -> str:
     """What the command prints."""
-    command = [sys.executable, "-m", "ocaserve", "ledger", "--control", control, *options]
+    command = [sys.executable, "-m", "ocaserve", of, "--control", control, *options]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -185,11 +185,16 @@ def test_by_routed_prefix(serve: Serve, store: Path, tmp_path: Path) -> None:
         eventually(lambda: rows_by_prefix(control) == wanted, "the routes are known", timeout_s=60)
         assert ask(control)["networks"][0]["network"] == "127.0.0.0/24"
         assert f"127.0.0.0/20,{length},1.000000," in run_command(control, "--csv", "--by", "prefix")
+        idle = ControlClient(parse_address(control), "").get("/v1/routes/idle?days=7")
+        assert (idle["prefixes"], idle["count"], idle["accepted"]) == (["127.0.0.0/12"], 1, 2)
+        assert "1 of 2 prefixes had no client since" in run_command(
+            control, "--idle", "7", of="routes"
+        )
         router.withdraw("127.0.0.0/20")
         wanted = [("127.0.0.0/12", length)]
         eventually(lambda: rows_by_prefix(control) == wanted, "the longest one is gone")
 
 
 def rows_by_prefix(control: str) -> list[tuple[str, int]]:
-    found = Client(parse_address(control), "").get("/v1/ledger?by=prefix")
+    found = ControlClient(parse_address(control), "").get("/v1/ledger?by=prefix")
     return [(row["network"], row["bytes"]) for row in found["networks"]]

@@ -172,6 +172,40 @@ def test_chromium_seeks(daemon: Daemon, chromium: Browser, log: Path) -> None:
     eventually(lambda: any(start > SIZE // 2 for start in asked_by_chromium(log)), "it asked there")
 
 
+CROSS = """
+const [url, headers, done] = arguments;
+const names = ["content-range", "content-length", "etag", "date", "accept-ranges"];
+fetch(url, {headers}).then(
+  async (answer) => done({
+    status: answer.status,
+    bytes: (await answer.arrayBuffer()).byteLength,
+    fields: names.filter((name) => answer.headers.get(name) !== null),
+  }),
+  (error) => done({error: String(error)}),
+);
+"""
+
+
+def test_script_of_another_origin_sends_what_players_do(daemon: Daemon, chromium: Browser) -> None:
+    """CMCD by headers, ranges, conditions and caching; and it reads what it needs."""
+    port = daemon.addresses[0].rpartition(":")[2]
+    chromium.open(f"http://localhost:{port}/page.html")  # another origin than the address
+    headers = {
+        "CMCD-Object": "br=3200", "CMCD-Request": "mtp=25400", "CMCD-Session": 'sid="6e2f"',
+        "CMCD-Status": "bs", "Range": "bytes=10-19,", "If-Range": '"x"',
+        "Cache-Control": "no-cache",
+        "Pragma": "no-cache", "X-Requested-With": "player",
+    }  # fmt: skip
+    told = chromium.run(CROSS, f"http://127.0.0.1:{port}/object.bin", headers)
+    assert told.get("status") == 200, told  # the version that If-Range names is not there
+    headers = {"Range": "bytes=10-19", "CMCD-Object": "br=3200"}
+    told = chromium.run(CROSS, f"http://127.0.0.1:{port}/object.bin", headers)
+    assert (told.get("status"), told.get("bytes")) == (206, 10), told
+    assert len(told["fields"]) == 5
+    told = chromium.run(CROSS, f"http://127.0.0.1:{port}/object.bin", {"X-Unheard-Of": "1"})
+    assert "error" in told, told
+
+
 def asked_by_chromium(log: Path) -> list[int]:
     """Where the ranges began that were answered so far."""
     lines = map(json.loads, log.read_text().splitlines())

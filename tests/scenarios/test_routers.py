@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bgp.configuration import Neighbor
+from bgp.configuration import NeighborConfiguration
 from tests.support.bgp import Heard, Listening, configure, exabgp, listening
 from tests.support.processes import children
 from tests.support.routers import PORT, Bird, BirdSession, Frr, GoBgp, Router, loopback
@@ -34,7 +34,7 @@ class Lab:
     folder: Path
     routers: dict[str, Router]
     bird: Bird
-    neighbors: list[Neighbor]
+    neighbors: list[NeighborConfiguration]
     control: Listening
     exabgp: subprocess.Popen[bytes]
 
@@ -53,7 +53,7 @@ class Lab:
         )
 
 
-def neighbor(router: Router, local: str, **more: object) -> Neighbor:
+def neighbor(router: Router, local: str, **more: object) -> NeighborConfiguration:
     facts = {
         "address": router.address,
         "peer_as": router.peer_as,
@@ -62,7 +62,7 @@ def neighbor(router: Router, local: str, **more: object) -> Neighbor:
         "local_address": local,
         "port": PORT,
     }
-    return Neighbor(**{**facts, **more})  # type: ignore[arg-type] # a row of fields
+    return NeighborConfiguration(**{**facts, **more})  # type: ignore[arg-type] # a row of fields
 
 
 def bird_sessions() -> dict[str, tuple[BirdSession, dict[str, object]]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ocaserve.signing import sign_url
+from ocaserve.signing import sign_folder, sign_url
 from tests.scenarios.conftest import Serve
 from tests.support.content import make_store
 from tests.support.daemon import Daemon
@@ -105,6 +105,20 @@ def test_one_token_for_any_part_and_form(daemon: Daemon, store: Path) -> None:
         assert get(f"/?o={MOVIE}&{signature}&sc=1").body == expected
 
 
+def test_folder_by_the_path(daemon: Daemon, store: Path) -> None:
+    """What a player makes of a playlist's URL: names beside it, without a query."""
+    name = "season%201/%C3%A9.m4s"
+    url = sign_folder(
+        f"http://{HOST}/{name}", "season 1", version="29", expires=LATER,
+        secret=bytes.fromhex(SECRETS["29"]),
+    )  # fmt: skip
+    base = url.removeprefix(f"http://{HOST}").removesuffix(name)
+    for path, key in ((name, "season 1/é.m4s"), ("season%201/x", "season 1/x")):
+        assert ask(daemon, base + path).body == (store / key).read_bytes()
+    assert ask(daemon, base + MOVIE).status == 403
+    assert ask(daemon, base + name, host="oca-2.example.net").status == 403
+
+
 def test_speedtest_is_signed_too(daemon: Daemon) -> None:
     """As the key it looks like; uploads also."""
     signature = sign("/speedtest").partition("?")[2]
@@ -180,7 +194,7 @@ def test_refused(daemon: Daemon, log: Path, target: str, host: str, note: str) -
         assert response.body == (b"403 Forbidden\n" if method == "GET" else b"")
         assert {name for name, _ in response.fields} == {
             b"date", b"content-type", b"content-length", b"access-control-allow-origin",
-            b"access-control-expose-headers", b"timing-allow-origin",
+            b"access-control-expose-headers", b"timing-allow-origin", b"cache-control",
         }  # fmt: skip
     assert daemon.counters()["signatures_refused"] - before == 2
     daemon.signal(signal.SIGUSR1)  # which has the log written at once

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +16,10 @@ import pytest
 
 from tests.scenarios.conftest import Serve
 from tests.support.content import blob, write_object
+from tests.support.control_client import call
 from tests.support.daemon import Daemon
 from tests.support.load import Load, steady_load
+from tests.support.processes import client_ports
 from tests.support.waiting import eventually
 from tests.support.wire import Wire, fetch, request
 
@@ -49,14 +54,6 @@ def assert_unharmed(load: Load) -> None:
 
 
 # -- death ---------------------------------------------------------------------------------------
-
-
-def client_ports(pid: int) -> set[int]:
-    """The ports of the clients whose connections a process holds (proc(5), /proc/net/tcp)."""
-    opened = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
-    rows = [row.split() for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
-    remote = [row[2].rpartition(":")[2] for row in rows if f"socket:[{row[9]}]" in opened]
-    return {int(port, 16) for port in remote} - {0}
 
 
 async def test_killed_worker_costs_its_own_connections(serve: Serve, store: Path) -> None:
@@ -180,6 +177,49 @@ def test_reload_to_another_address_of_the_port(store: Path, tmp_path: Path) -> N
         assert "refused" not in daemon.log.read_text()
 
 
+def test_reload_with_an_address_that_another_program_has(store: Path, tmp_path: Path) -> None:
+    """The rest of the settings counts; who has asked is told, and health shows it until it ends."""
+    config = tmp_path / "ocaserve.toml"
+    control = f"unix:{tmp_path}/control"
+
+    def configure(site: str, *listen: str) -> None:
+        config.write_text(
+            f'[appliance]\nsite = "{site}"\n[serve]\nlisten = {json.dumps(listen)}\n'
+            f'access_log = "off"\nworkers = 1\n[control]\nlisten = ["{control}"]\n'
+            f'[[store]]\npath = "{store}"\n'
+        )
+
+    def warned() -> bool:
+        rows = call(control, "GET", "/v1/health").json["components"]
+        return any(row["name"] == "listeners" and row["level"] == "warning" for row in rows)
+
+    configure("old", "127.0.0.1:0")
+    with (
+        running(Daemon.start(["serve", "-c", str(config)], tmp_path / "log")) as daemon,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        own, taken = ("{}:{}".format(*address) for address in (daemon.address, other.getsockname()))
+        configure("new", own, taken)
+        command = [sys.executable, "-m", "ocaserve", "reload", "-c", str(config)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, "reloaded\n")
+        why = f"cannot listen on {taken}: Address already in use"
+        assert f"goes on in spite of: {why}" in done.stderr
+        assert fetch(daemon.address, request("/list.m3u8")).status == 200
+        assert call(control, "GET", "/v1/status").json["site"] == "new"
+        eventually(warned, "health shows it")
+        other.close()
+        eventually(lambda: not is_refused(taken), "it serves there too")
+        host, _, port = taken.rpartition(":")
+        assert fetch((host, int(port)), request("/list.m3u8")).status == 200
+
+
+def is_refused(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) != 0
+
+
 @contextmanager
 def running(daemon: Daemon) -> Iterator[Daemon]:
     try:
@@ -254,6 +294,22 @@ def test_new_version_that_is_stopped_before_the_old_one_has_ended(
                 eventually(lambda: client.connect_ex(tcp(daemon)) != 0, "nobody listens")
             assert daemon.process.poll() is None
             assert wire.read_exactly(head.length) == BIG
+        assert daemon.process.wait(20) == 0
+
+
+def test_version_that_drains_when_the_next_but_one_comes(serve: Serve, store: Path) -> None:
+    """What it still sends has drain_s to end: versions do not pile up behind slow clients."""
+    with (
+        serve(store, toml=NO_LOG + "drain_s = 0.5\n") as daemon,
+        ended_at_last(daemon),
+        Wire(daemon.address, receive_buffer=4096) as wire,
+    ):
+        wire.send(request("/big.mp4"))
+        wire.read_head()
+        daemon.signal(signal.SIGUSR2)
+        eventually(lambda: "this one ends" in daemon.log.read_text(), "it is handed over")
+        assert daemon.process.poll() is None
+        os.kill(versions_of(daemon)[0], signal.SIGUSR2)
         assert daemon.process.wait(20) == 0
 
 

@@ -22,6 +22,7 @@ from tests.support.byteranges import read_parts
 from tests.support.certificates import Pair, make_pair
 from tests.support.content import blob, make_store, write_object
 from tests.support.daemon import Daemon
+from tests.support.streams import close
 from tests.support.tls_wire import TlsWire, client_context
 from tests.support.waiting import eventually
 from tests.support.wire import Address, Wire, fetch, request
@@ -85,6 +86,12 @@ def address(daemon: Daemon) -> Address:
 
 
 # -- content -------------------------------------------------------------------------------------
+
+
+def certificate_for(address: Address, name: str) -> bytes | None:
+    """The certificate that a client gets who asks for this name. Raises OSError."""
+    with TlsWire(address, name=name) as wire:
+        return wire.certificate()
 
 
 @both_versions
@@ -312,6 +319,36 @@ def test_changed_files_are_read_again(serve: Serve, store: Path, tmp_path: Path)
         assert running.counters()["tls_certificate_faults"] == 1
 
 
+def test_worker_in_the_place_of_a_killed_one(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """It shows no client the certificate that there was at the last reload."""
+    pair = make_pair(tmp_path, "a", "a.example")
+    with serve(store, toml=settings(pair), workers=1) as running:
+        new = make_pair(tmp_path, "a", "a.example").der()
+        eventually(lambda: "read again" in running.log.read_text(), "the new one is read")
+        os.kill(running.workers()[0], signal.SIGKILL)
+        with TlsWire(tls_address(running)) as wire:
+            assert wire.certificate() == new
+
+
+def test_reload_with_a_broken_file(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """It takes the certificate of before from nobody; another good one is used as ever."""
+    pair, other = (make_pair(tmp_path, name, f"{name}.example") for name in "ab")
+    old = pair.der()
+    with serve(store, toml=settings(pair, other), workers=1) as running:
+        first = running.workers()
+        pair.cert.write_text("no certificate")
+        running.signal(signal.SIGHUP)
+        eventually(lambda: not set(first) & set(running.workers()), "the worker is another")
+        address = tls_address(running)
+        for name, shown in (("a.example", old), ("b.example", other.der())):
+            with TlsWire(address, name=name) as wire:
+                assert wire.certificate() == shown
+        new = make_pair(tmp_path, "a", "a.example").der()
+        eventually(lambda: "read again" in running.log.read_text(), "the new one is read")
+        with TlsWire(address, name="a.example") as wire:
+            assert wire.certificate() == new
+
+
 def test_a_hundred_certificates_are_reloaded_under_load(
     serve: Serve, store: Path, tmp_path: Path
 ) -> None:
@@ -335,7 +372,7 @@ def test_a_hundred_certificates_are_reloaded_under_load(
                 answered += 1
                 if b"Connection: close" in head:
                     break
-            writer.close()
+            await close(writer)
 
     async def reload(running: Daemon) -> None:
         over = asyncio.Event()
@@ -430,17 +467,19 @@ def test_a_handshake_that_takes_too_long(
 
 
 def test_too_many_handshakes(serve: Serve, store: Path, pairs: list[Pair]) -> None:
-    """One more is closed; when one is over there is room."""
-    with serve(store, toml=settings(pairs[0], more="handshakes = 1"), workers=1) as running:
+    """One more has the place of whoever has waited longest: a flood keeps no viewer out."""
+    with serve(store, toml=settings(pairs[0], more="handshakes = 3"), workers=1) as running:
         address = tls_address(running)
-        with Wire(address):
-            eventually(lambda: running.counters()["tls_handshaking"] == 1, "it is under way")
-            with Wire(address) as other:
-                assert other.is_ended()
-        assert running.counters()["close_handshake_limit"] == 1
-        eventually(lambda: running.counters()["tls_handshaking"] == 0, "it is over")
+        silent = [Wire(address) for _ in range(3)]
+        eventually(lambda: running.counters()["tls_handshaking"] == 3, "they are under way")
         with TlsWire(address) as wire:
             assert wire.get("/small.vtt").status == 200
+        assert running.counters()["close_handshake_limit"] == 1
+        assert silent[0].is_ended()
+        assert running.counters()["tls_handshaking"] == 2
+        for other in silent:
+            other.close()
+        eventually(lambda: running.counters()["tls_handshaking"] == 0, "they are over")
 
 
 def test_a_record_that_was_tampered_with(daemon: Daemon, address: Address) -> None:
@@ -537,17 +576,54 @@ def test_chromium(address: Address, video: Path, tmp_path: Path) -> None:
     assert played["at"] >= 15
 
 
+def test_a_certificate_that_is_bad_takes_no_other_along(
+    serve: Serve, store: Path, tmp_path: Path
+) -> None:
+    """It is named at the start, and served as soon as its files are good."""
+    good = make_pair(tmp_path, "good", "good.example")
+    late = make_pair(tmp_path, "late", "late.example")
+    key = late.key.read_bytes()
+    late.key.unlink()
+    with serve(store, toml=settings(late, good)) as daemon:
+        assert f"certificates[0].key = '{late.key}': No such file" in daemon.log.read_text()
+        assert certificate_for(tls_address(daemon), "late.example") == good.der()
+        late.key.write_bytes(key)
+        eventually(
+            lambda: certificate_for(tls_address(daemon), "late.example") == late.der(),
+            "the certificate is served",
+        )
+
+
+def test_no_certificate_that_is_good(serve: Serve, store: Path, tmp_path: Path) -> None:
+    """Plain HTTP is served; handshakes fail until there is one."""
+    pair = make_pair(tmp_path, "late", "late.example")
+    key = pair.key.read_bytes()
+    pair.key.write_text("to be ordered")
+    with serve(store, toml=settings(pair)) as daemon:
+        assert fetch(daemon.address, request("/small.vtt")).status == 200
+        with pytest.raises(OSError, match=r"(?i)handshake|reset"):
+            certificate_for(tls_address(daemon), "late.example")
+        pair.key.write_bytes(key)
+
+        def is_served() -> bool:
+            try:
+                return certificate_for(tls_address(daemon), "late.example") == pair.der()
+            except OSError:
+                return False
+
+        eventually(is_served, "the certificate is served")
+
+
 def test_check_names_what_is_wrong(tmp_path: Path) -> None:
-    """Each fault with its file; the exit status is 1."""
+    """Each fault with its file and line; it is a warning, since `serve` would start."""
     store = tmp_path / "store"
     store.mkdir()
     old = make_pair(tmp_path, "old", "old.example", ends=timedelta(hours=-1))
     file = tmp_path / "c.toml"
     file.write_text(settings(old) + f"\n[[store]]\npath = {json.dumps(str(store))}\n")
-    checked = subprocess.run(
-        [sys.executable, "-m", "ocaserve", "check", "-c", str(file)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert checked.returncode == 1
-    assert "old.pem" in checked.stderr
+    command = [sys.executable, "-m", "ocaserve", "check", "-c", str(file)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0
+    assert f"{file}:6: warning: tls.certificates[0].cert = " in checked.stderr
     assert "expired on" in checked.stderr
+    assert subprocess.run([*command, "--strict"], capture_output=True, check=False).returncode == 1

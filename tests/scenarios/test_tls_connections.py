@@ -111,16 +111,13 @@ def test_renegotiation_is_refused(daemon: Daemon, address: Address, tmp_path: Pa
 
 
 def test_client_that_speaks_h2_alone(daemon: Daemon, address: Address) -> None:
-    """No protocol is agreed on (RFC 7301 section 3.2); what it says then is no request of ours."""
+    """It is told so (RFC 7301 section 3.2)."""
+    before = daemon.counters()["close_handshake_failed"]
     context = client_context()
     context.set_alpn_protocols(["h2"])
-    with TlsWire(address, context) as wire:
-        assert wire.tls.selected_alpn_protocol() is None
-        wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        answer = wire.read_response()
-        assert (answer.status // 100 in (4, 5), answer.is_last) == (True, True)
-    with TlsWire(address, context) as wire:  # it may speak HTTP/1.1 all the same
-        assert wire.get("/small.bin").body == SMALL
+    with pytest.raises(ssl.SSLError, match="no application protocol"):
+        TlsWire(address, context)
+    assert daemon.counters()["close_handshake_failed"] == before + 1
 
 
 def test_other_forms_of_a_url(address: Address) -> None:
@@ -143,6 +140,32 @@ def test_upload(daemon: Daemon, address: Address) -> None:
         assert wire.read_response().status == 200
         assert wire.read_response().body == SMALL
     assert daemon.counters()["bytes_uploaded"] - before == count
+
+
+def test_answers_that_a_full_socket_does_not_take(daemon: Daemon, address: Address) -> None:
+    """Asked one after the other and not read: the last begins on the short way and has to wait."""
+    before = daemon.counters()
+    part = [("Range", "bytes=100-400099")]
+
+    def grown(name: str) -> int:
+        return daemon.counters()[name] - before[name]
+
+    def await_begun(requests: int) -> None:
+        eventually(lambda: grown("requests") == requests, "it is being answered")
+
+    with TlsWire(address, receive_buffer=4096) as wire:
+        assert wire.get("/small.bin").body == SMALL
+        for count in range(1, 40):
+            wire.send(request("/huge.bin", part))
+            await_begun(count + 1)
+            if grown("responses_2xx") < count + 1:
+                break
+        for _ in range(count):
+            assert wire.read_response().body == HUGE[100:400_100]
+        assert wire.get("/small.bin").body == SMALL
+    assert 1 < count < 39
+    eventually(lambda: grown("responses_2xx") == count + 2, "all are counted")
+    assert grown("bytes_copied") == grown("store_bytes_0") == count * 400_000 + 2 * len(SMALL)
 
 
 # -- what the worker does --------------------------------------------------------------------------
@@ -183,7 +206,8 @@ def test_disk_that_does_not_answer(serve: Serve, pair: Pair, tmp_path: Path) -> 
             assert hot.get("/hot.bin").body == HUGE[:200_000]
         slow.set_rules()
         assert cold.read_response().body == LARGE
-        assert running.counters()["bytes_copied"] == 201 * 200_000 + len(LARGE)
+        sent = 201 * 200_000 + len(LARGE)
+        eventually(lambda: running.counters()["bytes_copied"] == sent, "all is counted")
 
 
 def test_ticket_keys_change_in_all_workers(store: Path, pair: Pair) -> None:
@@ -233,3 +257,16 @@ def test_nobody_is_cut_by_a_reload_or_a_new_version(serve: Serve, store: Path, p
             assert running.process.wait(STOP_S) == 0
             with TlsWire(address, context) as wire:
                 assert wire.get("/small.bin").body == SMALL
+
+
+@pytest.mark.parametrize("sockets", ["", "1"], ids=["records", "socket"])
+def test_client_that_is_asked_for_a_second_hello(store: Path, pair: Pair, sockets: str) -> None:
+    with (
+        Daemon.serving(
+            store, toml=settings(pair), workers=1, module="tests.support.rare_curve",
+            environment={"WITH_SOCKETS": sockets},
+        ) as daemon,
+        TlsWire(tls_address(daemon)) as wire,
+    ):  # fmt: skip
+        assert wire.get("/small.bin").body == SMALL
+        assert wire.tls.version() == "TLSv1.3"

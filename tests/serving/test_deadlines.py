@@ -12,9 +12,18 @@ class Item:
         self.deadline = deadline
         self.watched = inf
         self.expired: list[float] = []
+        self.defects: list[Exception] = []
 
     def expire(self, now: float) -> None:
         self.expired.append(now)
+
+    def contain(self, defect: Exception, /) -> None:
+        self.defects.append(defect)
+
+
+class Failing(Item):
+    def expire(self, now: float) -> None:
+        raise ValueError(now)
 
 
 def watched(wheel: DeadlineWheel, deadline: float) -> Item:
@@ -64,3 +73,14 @@ def test_forgotten_item_never_expires() -> None:
     wheel.sweep(100.0)
     assert item.expired == []
     assert item.watched == inf
+
+
+def test_item_that_fails_takes_none_of_its_bucket_along() -> None:
+    wheel = DeadlineWheel()
+    failing = [Failing(10.0) for _ in range(5)]
+    items = [Item(10.0) for _ in range(5)]
+    for item in (*failing, *items):
+        wheel.watch(item)
+    wheel.sweep(10.3)
+    assert [item.expired for item in items] == [[10.3]] * 5
+    assert [len(item.defects) for item in failing] == [1] * 5

@@ -19,6 +19,7 @@ import pytest
 
 from ocaserve.kernel_tls import has_keys, why_not
 from ocaserve.serving.ktls import KtlsSocket, works
+from ocaserve.serving.socket_end import SocketEnd
 from tests.support.certificates import make_pair
 from tests.support.tls_wire import client_context
 
@@ -155,7 +156,7 @@ def test_after_the_goodbye_nothing_is_sent_as_plaintext(
 ) -> None:
     server, wire, _, _ = sides
     server.say_goodbye()
-    server.close_writing()
+    SocketEnd(server).shut_write()
     with pytest.raises((OSError, ValueError)):
         server.send(b"secret words")
     assert b"secret" not in wire.recv(1 << 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 
 import pytest
@@ -40,6 +41,22 @@ async def test_defect_is_reported_and_the_waiter_told() -> None:
     pool = IoPool(loop, "test", 1)
     assert isinstance(await outcome_of(pool, lambda: 1 // 0), JobError)
     assert isinstance(reports[0]["exception"], ZeroDivisionError)
+
+
+async def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asked is told, as of any want of the machine; the next one finds a thread again."""
+    pool = IoPool(asyncio.get_running_loop(), "test", 1)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        outcome = await outcome_of(pool, threading.get_ident)
+    assert isinstance(outcome, OSError)
+    assert outcome.errno == errno.ENOMEM
+    assert pool.pending == 0
+    assert await outcome_of(pool, lambda: "done") == "done"
 
 
 async def test_threads_are_bounded() -> None:
@@ -82,3 +99,20 @@ async def test_end_that_a_job_would_hold_up() -> None:
     pool.submit(gate.wait, lambda _: None)
     assert not pool.finish(0.01)
     gate.set()
+
+
+def fail(_: object) -> None:
+    raise ZeroDivisionError
+
+
+async def test_result_that_is_not_taken_keeps_no_other() -> None:
+    loop = asyncio.get_running_loop()
+    reports: list[dict[str, object]] = []
+    loop.set_exception_handler(lambda _, report: reports.append(report))
+    pool = IoPool(loop, "test", 1)
+    gate = threading.Event()
+    pool.submit(gate.wait, fail)
+    second = asyncio.ensure_future(outcome_of(pool, lambda: 2))
+    gate.set()
+    assert await second == 2
+    assert isinstance(reports[0]["exception"], ZeroDivisionError)

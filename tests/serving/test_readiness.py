@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -55,6 +57,9 @@ class Heard:
         self.masks.append(events)
         self.events.set()
 
+    def contain(self, defect: Exception, /) -> None:
+        raise defect
+
     async def next(self) -> int:
         await asyncio.wait_for(self.events.wait(), 5)
         self.events.clear()
@@ -67,8 +72,13 @@ class Calling:
     def __init__(self, function: Callable[[int], object]) -> None:
         self._function = function
 
+        self.defects: list[str] = []
+
     def on_ready(self, events: int) -> None:
         self._function(events)
+
+    def contain(self, defect: Exception, /) -> None:
+        self.defects.append(str(defect))
 
 
 @both
@@ -192,21 +202,66 @@ def test_what_the_loop_watches_is_heard_beside_connections(loop: ServingLoop, pa
         loop.remove_reader(other)
 
 
-def test_failing_handler_is_reported_and_the_loop_goes_on(loop: ServingLoop, pair: Pair) -> None:
+def fail(_: int) -> None:
+    raise ValueError("a defect")
+
+
+@both
+async def test_who_fails_ends_alone(make: Make, pair: Pair) -> None:
+    """The others of the batch are served, and what comes after each batch is done."""
+    ours, theirs = pair
+    other, other_peer = socket.socketpair()
+    readiness, failing, heard = make(asyncio.get_running_loop()), Calling(fail), Heard(other)
+    batches: list[str] = []
+    readiness.call_after_batches(lambda: batches.append("over"))
+    with other, other_peer:
+        readiness.change(ours.fileno(), failing, 0, READ)
+        readiness.change(other.fileno(), heard, 0, READ)
+        theirs.send(b"x")
+        other_peer.send(b"x")
+        assert await heard.next() == READ
+        readiness.change(ours.fileno(), failing, READ, 0)
+        readiness.change(other.fileno(), heard, READ, 0)
+    assert set(failing.defects) == {"a defect"}
+    assert batches
+
+
+def test_loop_goes_on_when_a_batch_fails(loop: ServingLoop, pair: Pair) -> None:
     ours, theirs = pair
     reports: list[dict[str, object]] = []
 
-    def on_ready(_: int) -> None:
-        ours.recv(1)
-        loop.call_later(0.01, loop.stop)
-        raise ValueError("a defect")
+    def end_batch() -> None:
+        if not reports:
+            ours.recv(1)
+            loop.call_later(0.01, loop.stop)
+            raise ValueError("a defect")
 
     loop.set_exception_handler(lambda _, context: reports.append(context))
-    loop.connections.change(ours.fileno(), Calling(on_ready), 0, READ)
-    loop.call_soon(theirs.send, b"x")
+    loop.connections.call_after_batches(end_batch)
+    loop.connections.change(ours.fileno(), Calling(lambda _: None), 0, READ)
+    theirs.send(b"x")
     loop.run_forever()
     assert [str(report["exception"]) for report in reports] == ["a defect"]
 
 
-def test_coroutines_run(loop: ServingLoop) -> None:
-    assert loop.run_until_complete(asyncio.sleep(0.01, "slept")) == "slept"
+def test_what_the_loop_watches_does_not_wait_for_all_that_are_ready(loop: ServingLoop) -> None:
+    """By time, and not when each of thousands has had its turn."""
+    calls: list[int] = []
+
+    def work(_: int) -> None:
+        calls.append(1)
+        time.sleep(0.0005)
+
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(400)]
+        other, other_peer = socket.socketpair()
+        for sock in (*(end for pair in pairs for end in pair), other, other_peer):
+            stack.enter_context(sock)
+        loop.add_reader(other, loop.stop)
+        for ours, theirs in pairs:
+            loop.connections.change(ours.fileno(), Calling(work), 0, READ)
+            theirs.send(b"x")
+        loop.call_soon(other_peer.send, b"x")
+        loop.run_forever()
+        loop.remove_reader(other)
+    assert len(calls) <= 3 * 64

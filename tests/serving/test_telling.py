@@ -30,7 +30,7 @@ async def test_end_beside_a_thread_that_writes(tmp_path: Path) -> None:
     """What it was given, and what came after."""
     teller, tally = make_teller(tmp_path)
     tally.sent = 5
-    teller.tell([])
+    teller.tell()
     tally.sent = 7
     teller.tell_now()
     part = read_spool(only_spool(tmp_path), 0)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ocaserve.serving.records import Records
 from ocaserve.serving.tls_contexts import TlsHeritage
+from ocaserve.serving.tls_memory import Records
 from ocaserve.settings import Certificate, Tls
 from tests.support.certificates import make_pair
 from tests.support.tls_wire import client_context
@@ -49,7 +49,9 @@ class Clock:
         def choose(
             connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
         ) -> None:
-            connection.context = certificates.choose(name)
+            context = certificates.choose(name)
+            assert context is not None
+            connection.context = context
 
         front.sni_callback = choose
         return front

@@ -10,12 +10,16 @@ from typing import Any, cast
 import pytest
 
 from ocaserve.protocol.messages import ByteRange, ResponsePlan
-from ocaserve.serving.catalogue import OpenFile
 from ocaserve.serving.closing import CloseReason
 from ocaserve.serving.counters import COUNTERS, Count
+from ocaserve.serving.object_tally import ObjectTally
+from ocaserve.serving.outlet import FileOutlet
 from ocaserve.serving.readiness import READ, WRITE
-from ocaserve.serving.services import Services
-from ocaserve.serving.transfer import Transfer
+from ocaserve.serving.sending import Sender
+from ocaserve.serving.socket_watch import SocketWatch
+from ocaserve.serving.source import Source
+from ocaserve.serving.transfer import Transfer, TransferTerms
+from ocaserve.settings import Limits
 
 MIB = 1 << 20
 HEAD = b"HTTP/1.1 206 Partial Content\r\n\r\n"
@@ -30,10 +34,13 @@ class Taking:
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, int, int]] = []
         self.takes: list[int] = []
+        self.is_file_ended = False
 
     def send(self, _: socket.socket, head: bytes, file: int, offset: int, count: int) -> int:
         assert count > 0, "to FreeBSD, that is the whole file"
         self.asked.append((head, offset, count))
+        if self.is_file_ended:
+            return 0
         taken = self.takes.pop(0) if self.takes else len(head) + count
         if not taken:
             raise BlockingIOError
@@ -52,10 +59,7 @@ class Stage:
     def __init__(self, sock: socket.socket) -> None:
         self.sender = Taking()
         self.counts = [0] * len(COUNTERS)
-        self.catalogue = SimpleNamespace(
-            tick=100, hold=lambda _: None, release=lambda _: None,
-            read_from_disk=lambda *_: None,
-        )  # fmt: skip
+        self.library = SimpleNamespace(tick=100)
         self.asked_ranges: list[tuple[int, int]] = []
         self.is_overwritten = False
         self.ended: list[CloseReason | None] = []
@@ -65,27 +69,31 @@ class Stage:
         self.is_in_memory = True
         self.soon: list[Callable[[], None]] = []
         self.file = SimpleNamespace(
-            descriptor=9, changed=False, content=None, key=b"k",
+            descriptor=9, changed=False, content=None, key=b"k", sent=0,
             residency=SimpleNamespace(is_resident=self._is_resident, confirm=lambda *_: None),
             store=SimpleNamespace(
-                bytes_place=STORE_PLACE, is_local=True, reads_ahead=True,
+                library=self.library, bytes_place=STORE_PLACE, is_local=True, reads_ahead=True,
                 reads=SimpleNamespace(submit=lambda _, done: self.jobs.append(done)),
             ),
-            is_overwritten=lambda: self.is_overwritten,
+            is_overwritten=lambda: self.is_overwritten, hold=lambda: None, release=lambda: None,
+            read_from_disk=lambda *_: None,
         )  # fmt: skip
-        services: Any = SimpleNamespace(
-            catalogue=self.catalogue, counts=self.counts, sender=self.sender, step_bytes=2 * MIB,
-            large_buffer_bytes=0, cold_pages="keep", limits=SimpleNamespace(stall_s=60.0),
-            loop=SimpleNamespace(call_soon=self.soon.append),
+        self.terms = TransferTerms(
+            cast(Any, SimpleNamespace(call_soon=self.soon.append)), Limits(),
+            cast(memoryview, self.counts), ObjectTally(), cast(Any, None), 2 * MIB, 0,
         )  # fmt: skip
-        self.transfer = Transfer(cast(Services, services), sock, self)
+        self.open(sock)
+
+    def open(self, sock: socket.socket) -> None:
+        """Have the transfer send to this socket."""
+        outlet = FileOutlet(cast(Sender, self.sender), sock)
+        readiness: Any = SimpleNamespace(change=lambda *_: None)
+        watch = SocketWatch(readiness, sock.fileno(), self)
+        self.transfer = Transfer(self.terms, outlet, watch, self)
 
     def _is_resident(self, start: int, stop: int, tick: int) -> bool:
         self.asked_ranges.append((start, stop))
         return self.is_in_memory
-
-    def want_write(self, *, wanted: bool) -> None:
-        pass
 
     def response_waits(self) -> None:
         pass
@@ -96,19 +104,25 @@ class Stage:
     def response_left(self) -> None:
         self.left += 1
 
+    def close(self, reason: CloseReason) -> None:
+        raise AssertionError(reason)
+
+    def contain(self, defect: Exception, /) -> None:
+        raise defect
+
     def on_ready(self, events: int) -> None:
         self.passed_on.append(events)
 
     def take_over(self, stop: int, taken: int) -> None:
         """The short way has begun to answer with bytes 0 up to `stop`."""
         plan = ResponsePlan(206, HEAD, (ByteRange(0, stop),), stop, True)
-        self.transfer.take_over(plan, cast(OpenFile, self.file), taken)
+        self.transfer.take_over(plan, cast(Source, self.file), taken)
 
     def begin(self, *segments: bytes | ByteRange) -> None:
         """Begin an answer of these ranges, and delimiters before them."""
         length = sum(len(s) if isinstance(s, bytes) else s.stop - s.start for s in segments)
         plan = ResponsePlan(206, HEAD, segments, length, True)
-        self.transfer.begin(plan, cast(OpenFile, self.file))
+        self.transfer.begin(plan, cast(Source, self.file))
 
     def write(self, *takes: int) -> None:
         """The socket takes so much in each of the next steps."""
@@ -139,7 +153,7 @@ def test_steps_are_counted_whenever_somebody_asks(stage: Stage) -> None:
     assert stage.counts[Count.BYTES_SENDFILE_HOT] == stage.counts[STORE_PLACE] == 3 * MIB
     stage.write(MIB)
     stage.transfer.judge(0.0)
-    assert stage.counts[Count.BYTES_SENDFILE_HOT] == stage.transfer.from_file == 4 * MIB
+    assert stage.counts[Count.BYTES_SENDFILE_HOT] == stage.transfer.progress.from_file == 4 * MIB
 
 
 def test_memory_is_asked_about_once_for_several_steps(stage: Stage) -> None:
@@ -152,10 +166,10 @@ def test_memory_is_asked_about_once_for_several_steps(stage: Stage) -> None:
 
 def test_answer_about_memory_expires(stage: Stage) -> None:
     stage.take_over(32 * MIB, len(HEAD) + MIB)
-    stage.catalogue.tick += 7
+    stage.library.tick += 7
     stage.write(MIB)
     assert len(stage.asked_ranges) == 1
-    stage.catalogue.tick += 1
+    stage.library.tick += 1
     stage.write(MIB)
     assert len(stage.asked_ranges) == 2
 
@@ -184,7 +198,7 @@ def test_whole_response_ends(stage: Stage) -> None:
     stage.take_over(4 * MIB, len(HEAD) + MIB)
     stage.write(2 * MIB, MIB)
     assert stage.ended == [None]
-    assert stage.transfer.from_file == 4 * MIB
+    assert stage.transfer.progress.from_file == 4 * MIB
 
 
 @pytest.mark.parametrize(
@@ -196,7 +210,7 @@ def test_file_is_compared_before_the_last_step(
 ) -> None:
     stage.take_over(5 * MIB, len(HEAD) + MIB)
     stage.write(2 * MIB)
-    stage.catalogue.tick += ticks
+    stage.library.tick += ticks
     stage.is_overwritten = is_overwritten
     stage.write(2 * MIB)
     assert stage.ended == [ended]
@@ -233,7 +247,7 @@ def test_thread_comes_back_to_an_abandoned_response(
     (done,) = stage.jobs
     done(outcome)
     assert (stage.left, stage.ended) == (1, [])
-    assert stage.transfer.count_sent() == stage.transfer.from_file == sent
+    assert stage.transfer.count_sent() == stage.transfer.progress.from_file == sent
     assert stage.counts[Count.BYTES_SENDFILE_COLD] == stage.counts[STORE_PLACE] == sent
 
 
@@ -247,8 +261,7 @@ def test_changed_file_ends_the_response(stage: Stage) -> None:
 
 def test_shrunk_file_ends_the_response(stage: Stage) -> None:
     stage.take_over(16 * MIB, len(HEAD) + MIB)
-    stage.sender.send_bytes = lambda *_: 0  # type: ignore[method-assign]
-    stage.sender.send = lambda *_: 0  # type: ignore[method-assign]
+    stage.sender.is_file_ended = True
     stage.transfer.on_ready(WRITE)
     assert stage.ended == [CloseReason.SHORT_BODY]
 
@@ -258,4 +271,20 @@ def test_other_events_are_the_connections(stage: Stage, events: int) -> None:
     stage.take_over(16 * MIB, len(HEAD) + MIB)
     stage.transfer.on_ready(events)
     assert stage.passed_on == [events]
+    assert stage.sender.asked == []
+
+
+@pytest.mark.parametrize("taken", [1, len(HEAD), len(HEAD) + 3])
+def test_rest_of_a_small_object_is_copied(stage: Stage, taken: int) -> None:
+    """The short way began with it; its bytes are counted with those that were copied."""
+    near, far = socket.socketpair()
+    with near, far:
+        stage.file.content = b"0123456789"
+        stage.open(far)
+        stage.take_over(10, taken)
+        stage.transfer.on_ready(WRITE)
+        assert near.recv(1000) == (HEAD + b"0123456789")[taken:]
+    assert stage.ended == [None]
+    assert stage.counts[Count.BYTES_COPIED] == stage.counts[STORE_PLACE] == 10
+    assert stage.counts[Count.BYTES_SENDFILE_HOT] == 0
     assert stage.sender.asked == []

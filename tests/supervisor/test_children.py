@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from ocaserve.channel import See
 from ocaserve.supervisor.children import Channel
 
 
@@ -15,13 +16,14 @@ def test_last_words(is_deaf: bool) -> None:
     """What a child has said is heard after its end, whether it had read its orders or not."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     channel = Channel(ours)
-    channel.tell({"do": "see"})
+    assert channel.tell(See({}))
     if not is_deaf:
         assert theirs.recv(100)
     for number in range(3):
         theirs.send(json.dumps({"is": "noting", "value": number}).encode())
     theirs.close()
     heard = [channel.hear() for _ in range(4)]
-    assert [said and said["value"] for said in heard] == [0, 1, 2, None]
-    assert channel.hear() is None
+    assert [said and json.loads(said)["value"] for said in heard] == [0, 1, 2, b""]
+    assert channel.hear() == b""
+    assert not channel.tell(See({}))
     channel.close()

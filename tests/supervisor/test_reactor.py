@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from ocaserve.supervisor.defects import Defects
 from ocaserve.supervisor.reactor import Reactor
 
 
@@ -91,3 +92,56 @@ def test_signals() -> None:
     for number in numbers:
         assert signal.getsignal(number) is signal.SIG_DFL
         signal.signal(number, before[number])
+
+
+# -- actions that fail ---------------------------------------------------------------------------
+
+
+def fail() -> None:
+    raise ValueError("a defect")
+
+
+def test_action_that_fails(pipes: list[tuple[int, int]], caplog: pytest.LogCaptureFixture) -> None:
+    """All others are called, times go on, and it is told once, but counted each time."""
+    defects = Defects()
+    reactor = Reactor(defects)
+    heard: list[str] = []
+    reactor.watch(pipes[0][0], fail)
+    reactor.watch(pipes[1][0], partial(heard.append, "descriptor"))
+    reactor.every(0.0, fail)
+    reactor.after(0.0, partial(heard.append, "time"))
+    for _ in range(12):
+        reactor.turn()
+    assert {"descriptor", "time"} == set(heard)
+    assert defects.count >= 12
+    told = [record for record in caplog.records if record.exc_info]
+    assert len(told) == 1
+    assert len(caplog.records) == 2, "and at the tenth time"
+
+
+def test_descriptor_whose_action_fails(pipes: list[tuple[int, int]]) -> None:
+    """It is left alone for a while, or it would be readable again in every turn."""
+    defects = Defects()
+    reactor = Reactor(defects)
+    reactor.watch(pipes[0][0], fail)
+    for _ in range(5):
+        reactor.after(0.0, lambda: None)
+        reactor.turn()
+    assert defects.count == 1
+    reactor.unwatch(pipes[0][0])
+
+
+def test_signal_whose_action_fails() -> None:
+    """Those that came with it are acted on."""
+    reactor = Reactor()
+    heard: list[int] = []
+    numbers = (signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in numbers}
+    reactor.hear({signal.SIGUSR1: fail, signal.SIGUSR2: partial(heard.append, 2)})
+    for number in numbers:
+        os.kill(os.getpid(), number)
+    reactor.turn()
+    reactor.abandon()
+    for number in numbers:
+        signal.signal(number, before[number])
+    assert heard == [2]

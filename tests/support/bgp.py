@@ -19,9 +19,9 @@ from typing import Any
 
 import msgspec
 
-from bgp.configuration import Neighbor, render_configuration, render_environment
+from bgp.configuration import NeighborConfiguration, render_configuration, render_environment
 from bgp.feeder import SOCKET_VARIABLE
-from ocaserve.steering.feed import Feed
+from ocaserve.routing.feed import Feed
 
 FEEDER = (sys.executable, "-P", "-m", "bgp.feeder")
 _STOP_S = 10.0
@@ -81,7 +81,8 @@ class Heard:
                 table.pop(key, None)
 
     def prefixes(self, peer: str) -> set[str]:
-        return {key.split(" ")[0] for key in self.tables.get(peer, {})}
+        # The feed's thread adds to it meanwhile; a copy is made in one step.
+        return {key.split(" ")[0] for key in tuple(self.tables.get(peer, {}))}
 
     def med(self, peer: str, prefix: str) -> int | None:
         """0 without one; None without the route."""
@@ -145,7 +146,9 @@ def listening(path: Path) -> Iterator[Listening]:
 
 
 @contextmanager
-def exabgp(folder: Path, neighbors: Sequence[Neighbor]) -> Iterator[subprocess.Popen[bytes]]:
+def exabgp(
+    folder: Path, neighbors: Sequence[NeighborConfiguration]
+) -> Iterator[subprocess.Popen[bytes]]:
     """ExaBGP until the block ends; its feeder looks for `folder`/feed.sock."""
     configure(folder, neighbors)
     (folder / "exabgp.env").write_text(render_environment(pwd.getpwuid(os.geteuid()).pw_name))
@@ -168,6 +171,6 @@ def exabgp(folder: Path, neighbors: Sequence[Neighbor]) -> Iterator[subprocess.P
             process.wait()
 
 
-def configure(folder: Path, neighbors: Sequence[Neighbor]) -> None:
+def configure(folder: Path, neighbors: Sequence[NeighborConfiguration]) -> None:
     """Write the configuration that ExaBGP reads at its start and on SIGUSR1."""
     (folder / "exabgp.conf").write_text(render_configuration(neighbors, FEEDER))

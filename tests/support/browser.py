@@ -52,6 +52,20 @@ class Browser:
         """The size of the window, in CSS pixels."""
         self._ask("POST", f"{self._session}/window/rect", {"width": width, "height": height})
 
+    def emulate_width(self, width: int) -> None:
+        """The width of the page, in CSS pixels; a window's has a lower bound."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self._command("Emulation.setDeviceMetricsOverride", size)
+
+    def emulate_colors(self, scheme: str) -> None:
+        """What the viewer prefers: `light` or `dark`."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._command("Emulation.setEmulatedMedia", {"features": features})
+
+    def _command(self, name: str, parameters: Mapping[str, object]) -> None:
+        asked = {"cmd": name, "params": parameters}
+        self._ask("POST", f"{self._session}/goog/cdp/execute", asked)
+
     def press(self, keys: str) -> None:
         """Type into what has the focus; special keys by their WebDriver code points."""
         strokes = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from hashlib import blake2b
 from typing import Any
 
@@ -15,6 +16,8 @@ class Consumer:
         self.serial = 0
         self.digest = ""
         self.sections: dict[str, Any] = {}
+        self.manifest = ""
+        self.here = bytearray()
         self.routes: dict[str, list[dict[str, Any]]] = {}
         self.attributes: dict[str, dict[str, Any]] = {}
 
@@ -27,12 +30,23 @@ class Consumer:
             assert document["after"] <= self.serial
         self.session, self.serial = document["session"], document["serial"]
         self.digest = document["digest"]
-        for name in ("health", "capacity", "content", "peers", "totals"):
+        for name in ("place", "health", "capacity", "content", "peers", "totals"):
             if name in document:
                 self.sections[name] = document[name]
+        if "objects" in document:
+            self._take_objects(document["objects"])
         self.attributes |= document["attributes"]
         self.routes |= document["routes"]
         self.routes = {prefix: routes for prefix, routes in self.routes.items() if routes}
+
+    def _take_objects(self, told: dict[str, Any]) -> None:
+        if "here" in told:
+            self.here = bytearray(b64decode(told["here"]))
+        for place in told.get("came", ()):
+            self.here[place // 8] |= 1 << place % 8
+        for place in told.get("went", ()):
+            self.here[place // 8] &= ~(1 << place % 8)
+        self.manifest = told["manifest"]
 
     def table(self) -> dict[str, list[dict[str, Any]]]:
         """Every prefix with its routes, attributes in place of their numbers."""
@@ -57,3 +71,8 @@ class Consumer:
                 line = f"{prefix} {peers[route['peer']]} {path_id} {text}"
                 total += int.from_bytes(blake2b(line.encode(), digest_size=16).digest(), "big")
         return f"{total % (1 << 128):032x}"
+
+    def computed_prefix_digest(self) -> str:
+        """Likewise of the prefixes alone."""
+        hashes = (blake2b(prefix.encode(), digest_size=16).digest() for prefix in self.routes)
+        return f"{sum(int.from_bytes(each, 'big') for each in hashes) % (1 << 128):032x}"

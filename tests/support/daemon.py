@@ -132,6 +132,11 @@ class Daemon:
 
         return eventually(find, "there is one control process")
 
+    def service(self, name: str) -> int | None:
+        """The process of another service, None while there is none."""
+        pids = children_named(self.pid, f"oca-{name}")
+        return pids[0] if len(pids) == 1 else None
+
     def counters(self) -> dict[str, int]:
         """Each counter and gauge, added up over all workers there have been."""
         return {name: sum(self.counts_of_workers(name)) for name in self._names}

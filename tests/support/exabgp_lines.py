@@ -64,8 +64,9 @@ class Exabgp:
         path_id: str | None = None,
         origin: str | None = "igp",
         withdraw: Sequence[str] = (),
+        communities: Sequence[str] = (),
     ) -> bytes:
-        """An UPDATE with prefixes of one family."""
+        """An UPDATE with prefixes of one family. communities: "1:2", or large ones, "1:2:3"."""
         family = "ipv6 unicast" if ":" in prefixes[0] else "ipv4 unicast"
         hop = next_hop or ("2a00::1" if ":" in prefixes[0] else "192.0.2.1")
         attributes: dict[str, Any] = {
@@ -75,6 +76,10 @@ class Exabgp:
             attributes["origin"] = origin
         if med is not None:
             attributes["med"] = med
+        for kind, parts in (("community", 2), ("large-community", 3)):
+            numbers = [[int(part) for part in each.split(":")] for each in communities]
+            if carried := [each for each in numbers if len(each) == parts]:
+                attributes[kind] = carried
         update: dict[str, Any] = {
             "attribute": attributes,
             "announce": {family: {hop: _nlri(prefixes, path_id)}},

@@ -35,7 +35,10 @@ _FILES = {
     "proc/swaps": "Filename Type Size Used Priority\n",
     "proc/meminfo": "MemTotal: 16000000 kB\nMemFree: 1 kB\n",
     "proc/cpuinfo": "processor : 0\n\nprocessor : 1\n",
-    "proc/self/limits": "Limit  Soft Hard Units\nMax open files  1024  1048576  files\n",
+    "proc/self/limits": (
+        "Limit  Soft Hard Units\nMax open files  1024  1048576  files\n"
+        "Max locked memory  8388608  unlimited  bytes\n"
+    ),
     "sys/devices/system/cpu/cpufreq/policy0/scaling_driver": "acpi-cpufreq\n",
     "sys/devices/system/cpu/cpufreq/policy0/scaling_governor": "performance\n",
     "sys/class/net/lo/operstate": "unknown\n",

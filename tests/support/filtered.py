@@ -27,14 +27,18 @@ def calls_of(group: str) -> Iterator[str]:
         ["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True
     ).stdout
     for word in re.findall(r"^\s+([@a-z0-9_-]+)$", told, re.MULTILINE):
-        yield from calls_of(word) if word.startswith("@") else [word]
+        yield from _read(word)
+
+
+def _read(word: str) -> Iterator[str]:
+    yield from calls_of(word) if word.startswith("@") else [word]
 
 
 def allowed_by(unit: str) -> set[str]:
     """What the unit's SystemCallFilter lines leave, as systemd.exec(5) combines them."""
     allowed = set(calls_of("@default"))
     for words in re.findall(r"^SystemCallFilter=(.+)$", unit, re.MULTILINE):
-        calls = {call for word in words.lstrip("~").split() for call in calls_of(word)}
+        calls = {call for word in words.lstrip("~").split() for call in _read(word)}
         allowed = allowed - calls if words.startswith("~") else allowed | calls
     return allowed
 

@@ -44,3 +44,11 @@ def resident_memory(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise ProcessLookupError(pid)
+
+
+def client_ports(pid: int) -> set[int]:
+    """The ports of the clients whose connections a process holds (proc(5), /proc/net/tcp)."""
+    opened = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    rows = [row.split() for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    remote = [row[2].rpartition(":")[2] for row in rows if f"socket:[{row[9]}]" in opened]
+    return {int(port, 16) for port in remote} - {0}

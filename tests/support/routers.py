@@ -17,6 +17,7 @@ from typing import Protocol
 from tests.support.waiting import eventually
 
 FRR_BGPD = "/usr/lib/frr/bgpd"  # where Debian has it, outside of every PATH
+_V6_WITHOUT_ZEBRA = "--v6-with-v4-nexthop"
 PORT = 1790
 _ANSWER_S = 20
 _STOP_S = 10
@@ -265,6 +266,9 @@ class Frr:
         config.write_text(_FRR.format(peer_as=self.peer_as, peer=self.peer, address=self.address))
         words = [FRR_BGPD, "-f", str(config), "-i", str(self._folder / "pid"), "-n", "-Z", "-S"]
         words += ["--vty_socket", str(self._folder), "-P", "0", "-l", self.address, "-p", str(PORT)]
+        # FRR 10 knows this option, and without it refuses IPv6 over a session whose interface zebra
+        # has not told it of; FRR 8 neither knows nor needs it.
+        words += [_V6_WITHOUT_ZEBRA] if _V6_WITHOUT_ZEBRA in run(FRR_BGPD, "--help") else []
         with program(self._folder, "frr", words):
             eventually((self._folder / "bgpd.vty").exists, "FRR answers")
             yield self

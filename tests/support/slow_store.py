@@ -33,7 +33,7 @@ from typing import IO, Any, Literal
 # The binding takes libfuse 2 first where both are installed; only 3 comes with the fuse3 package.
 os.environ.setdefault("FUSE_LIBRARY_NAME", "fuse3")
 
-Operation = Literal["getattr", "open", "read"]
+Operation = Literal["getattr", "open", "opendir", "read"]
 READ_DELAY_S = 0.2
 _END_S = 10
 
@@ -179,6 +179,10 @@ class _PassThrough:
         found = {name: getattr(status, name) for name in names}
         times = {name: found[name + "_ns"] for name in ("st_atime", "st_mtime", "st_ctime")}
         return found | times
+
+    def opendir(self, path: str) -> int:
+        self._rules.obey("opendir", path[1:])
+        return 0
 
     def readdir(self, path: str, _file: int) -> list[tuple[str, dict[str, int], int]]:
         # With their inodes: names that have none are left out by readdir(3).

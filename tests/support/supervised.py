@@ -10,6 +10,7 @@ linger  serves, but does not end when it is told to
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -26,7 +27,7 @@ from typing import Any
 from ocaserve.errors import OcaserveError
 from ocaserve.metrics import CounterSlot
 from ocaserve.settings import Settings, load_settings
-from ocaserve.supervisor import Supervisor, Timing
+from ocaserve.supervisor import RestartTiming, Supervisor
 from tests.support.clerk import clerk
 from tests.support.waiting import eventually
 
@@ -183,6 +184,7 @@ def _end(running: Supervised) -> None:
 
 def main(facts: dict[str, Any]) -> None:
     """Be the supervisor."""
+    _let_system_refuse()
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     if "listening" in facts:
         _pretend_to_be_socket_activated(facts["listening"])
@@ -192,13 +194,27 @@ def main(facts: dict[str, Any]) -> None:
             run_worker,
             names=(["asked"], ["now"]),
             services=[clerk(name, is_command=name == "exec") for name in facts["clerks"]],
-            load=lambda: load_settings("settings.toml"),
+            load=lambda: (load_settings("settings.toml"), []),
             arguments=facts["arguments"],
             ready_fd=facts["ready_fd"],
-            timing=Timing(**facts["timing"]),
+            timing=RestartTiming(**facts["timing"]),
         ).run()
     except OcaserveError as error:
         sys.exit(str(error))
+
+
+def _let_system_refuse() -> None:
+    """Have fork(2) fail while the file `refuse` is there, with the error that it names."""
+    fork = os.fork
+
+    def fork_or_fail() -> int:
+        path = Path("refuse")
+        if path.exists():
+            number = getattr(errno, path.read_text())
+            raise OSError(number, os.strerror(number))
+        return fork()
+
+    os.fork = fork_or_fail
 
 
 def _pretend_to_be_socket_activated(descriptor: int) -> None:
@@ -275,8 +291,8 @@ class _Worker:
                 self._is_over = self._mood != "linger"
             case "reopen_logs":
                 self._note("reopens")
-            case "sing":
-                self._note(f"sings {order['song']}")
+            case "duty":
+                self._note(f"is {order['word']}")
             case "end":
                 self._note("is alone")
                 self._is_over = True

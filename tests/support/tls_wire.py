@@ -31,8 +31,9 @@ class TlsWire(Wire):
         name: str | None = "origin.example",
         session: ssl.SSLSession | None = None,
         receive_buffer: int | None = None,
+        timeout_s: float = 10,
     ) -> None:
-        super().__init__(address, receive_buffer=receive_buffer)
+        super().__init__(address, timeout_s=timeout_s, receive_buffer=receive_buffer)
         context = context or client_context()
         self.tls = context.wrap_socket(self.socket, server_hostname=name, session=session)
         self.socket = self.tls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -19,3 +20,10 @@ def eventually(look: Callable[[], Seen | None], what: str, *, timeout_s: float =
             raise TimeoutError(f"{what}: not in {timeout_s} s; last seen: {seen!r}")
         time.sleep(_LOOK_AGAIN_S)
     return seen
+
+
+async def until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
+    """Look again and again beside a running loop, for nobody says when. Raises TimeoutError."""
+    async with asyncio.timeout(timeout_s):
+        while not holds():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(_LOOK_AGAIN_S)

@@ -18,7 +18,7 @@ CONFIG = Path("/etc/ocaserve/ocaserve.toml")
 PLACE = Path("/root/source")  # where the manual's reader has built the package
 
 # Built elsewhere (`make test-deb` does).
-_NOT_HERE = ("make deb",)
+_NOT_HERE = ("./dev deb",)
 # What is out of tune in the machine, that no router announces the client, and that emulation keeps
 # the processors busy, is told by status 1.
 _MAY_COMPLAIN = ("ocaserve doctor", "ocaserve explain", "ocaserve status")

@@ -14,7 +14,7 @@ FIRST=${FIRST:-$root/$("$root/deploy/debian/build")}
 SECOND=${SECOND:-$root/$(VERSION_SUFFIX=+next "$root/deploy/debian/build")}
 tree=${TREE:-$work/debian}
 [ -d "$tree" ] || "$root/deploy/debian/clean-tree" "$tree" systemd systemd-sysv dbus udev kmod procps \
-    iproute2 ethtool logrotate openssl bird2 python3 adduser tzdata libssl3
+    iproute2 ethtool logrotate openssl bird2 python3 adduser tzdata
 unpack_kernel
 echo "kernel $version"
 

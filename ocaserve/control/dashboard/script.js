@@ -1,138 +1,66 @@
-// What the appliance says comes as text into the page, never as markup: textContent alone.
-'use strict';
+// The page: follows the appliance's events, and asks before it changes anything.
+import {ask, authorization, call, forgetToken} from './asking.js';
+import {draw} from './chart.js';
+import {bits} from './format.js';
+import {showFigures, showHead, showTables, showVerdict, showWindows} from './panels.js';
 
 const $ = (id) => document.getElementById(id);
-const HISTORY = 300;  // seconds
 const RETRY_MS = 1000;
-const TOKEN = 'ocaserve-token';  // of this tab alone, gone when it closes
-const history = [];
+const SECOND = 1000;
+const RECENT = 300;  // seconds
+const FEW = 12;  // means: with fewer a day's chart is a dot at its end
+const DAY = 86_400_000;
 let status = null;
-let asking = null;  // the open question's answer to come
+let shownWindows = '';
+let span = '';  // 'day' or 'minutes'
+let past = {start: 0, step: 300_000, means: []};
+let recent = [];
 
-const short = (value, units, step) => {
-  let place = 0;
-  while (value >= step && place < units.length - 1) { value /= step; place += 1; }
-  return `${value.toFixed(place && value < 100 ? 1 : 0)} ${units[place]}`;
-};
-const bits = (value) => short(value, ['bit/s', 'kb/s', 'Mb/s', 'Gb/s', 'Tb/s'], 1000);
-const bytes = (value) => short(value, ['B', 'kB', 'MB', 'GB', 'TB', 'PB'], 1000);
-// Today the time alone.
-const moment = (text) => {
-  const time = new Date(text);
-  const isToday = time.toDateString() === new Date().toDateString();
-  return isToday ? time.toLocaleTimeString() : time.toLocaleString();
-};
-const count = (value) => value.toLocaleString('en');
+// -- the chart ------------------------------------------------------------------------------------
 
-// rows: lists of cells, of which the first names the row; a cell is a text, a number, or {text, kind}.
-function fill(table, head, rows) {
-  const make = (cell, tag, scope) => {
-    const made = document.createElement(tag);
-    const {text, kind} = typeof cell === 'object' ? cell : {text: cell, kind: ''};
-    made.textContent = text;
-    if (kind) made.className = kind;
-    if (scope) made.scope = scope;
-    return made;
-  };
-  const line = (made) => {
-    const row = document.createElement('tr');
-    row.append(...made);
-    return row;
-  };
-  const body = rows.map(([name, ...cells]) =>
-    line([make(name, 'th', 'row'), ...cells.map((cell) => make(cell, 'td'))]));
-  if (!rows.length) body.push(line([make({text: 'none', kind: 'quiet'}, 'td')]));
-  const top = head ? [line(head.map((cell) => make(cell, 'th', 'col')))] : [];
-  table.replaceChildren(...top, ...body);
+async function loadPast() {
+  const told = await call('GET', '/v1/throughput');
+  past = {start: Date.parse(told.start), step: told.step_s * SECOND, means: told.means};
+  recent = told.recent;
+  if (!span) choose(past.means.length < FEW ? 'minutes' : 'day');
 }
-const number = (text) => ({text, kind: 'number'});
 
-function draw() {
-  const top = Math.max(...history, 1);
-  const x = (place) => 300 - (history.length - 1 - place) * 300 / (HISTORY - 1);
-  const points = history.map((value, n) => `${x(n).toFixed(2)},${(58 - 56 * value / top).toFixed(2)}`);
-  $('line').setAttribute('d', `M${points.join('L')}`);
-  $('area').setAttribute('d', `M${x(0)},60L${points.join('L')}L300,60Z`);
-  $('peak').textContent = `peak ${bits(Math.max(...history))} in five minutes`;
+function drawChart() {
+  const now = Date.now();
+  if (!span) return;
+  const isDay = span === 'day';
+  // The step under way has no mean yet: what is sent now stands for it.
+  const values = isDay ? [...past.means, recent.at(-1) ?? null] : recent;
+  const step = isDay ? past.step : SECOND;
+  const end = now;
+  const start = isDay && past.means.length ? past.start : end - (values.length - 1) * step;
+  const top = Math.max(0, ...values.filter((value) => value !== null));
+  $('peak').textContent = `peak ${bits(top)}`;
+  $('chart').setAttribute('aria-label', `Throughput of ${isDay ? 'the last day' : 'the last five minutes'}, ${$('peak').textContent}`);
+  draw($('chart'), {values, start, step, end, from: end - (isDay ? DAY : RECENT * SECOND), tick: isDay ? 3_600_000 : 60_000});
 }
+
+function choose(wanted) {
+  span = wanted;
+  for (const id of ['day', 'minutes']) $(id).setAttribute('aria-pressed', String(id === wanted));
+  drawChart();
+}
+
+// -- following ------------------------------------------------------------------------------------
 
 function show(now) {
   status = now.status;
-  history.push(status.bits_per_s);
-  if (history.length > HISTORY) history.shift();
-  document.title = `${status.id}: ${status.state}`;
-  $('name').textContent = status.id;
-  const since = moment(status.since);
-  $('about').textContent = `${status.site ? status.site + ' · ' : ''}ocaserve ${status.version} · `
-    + `${status.listen.join(', ')} · ${status.state} since ${since}`;
-  showDrain();
-  const level = status.takes_traffic ? now.health.level : 'error';
-  const more = status.reason ? `: ${status.reason}` : isRefusing(status) ? ', takes no traffic' : '';
-  $('state').textContent = status.state + more;
-  $('state').className = `badge ${level}`;
-  $('duty').hidden = false;
-  $('duty').textContent = status.state === 'serving' ? 'Drain …' : 'Enable …';
-  $('rate').textContent = bits(status.bits_per_s);
-  $('connections').textContent = count(status.connections);
-  $('requests').textContent = count(Math.round(status.requests_per_s));
-  $('serving').textContent = `${status.workers.serving} of ${status.workers.wanted}`;
-  draw();
-  fill($('health'), null, now.health.components.map((each) =>
-    [{text: each.name}, {text: each.level, kind: each.level}, each.reason]));
-  fill($('workers'), ['pid', 'state', number('connections'), number('lag')],
-    now.workers.map((each) => [each.pid, each.state, number(count(each.connections)),
-      number(`${(each.loop_lag_s * 1000).toFixed(0)} ms`)]));
-  fill($('stores'), ['path', 'state', number('free'), number('sent')],
-    now.stores.map((each) => [each.path,
-      {text: each.reason || each.level || 'unknown', kind: each.level || 'quiet'},
-      number(each.size_bytes ? `${bytes(each.free_bytes)} of ${bytes(each.size_bytes)}` : ''),
-      number(bytes(each.bytes))]));
-  fill($('history'), null, now.history.map((each) =>
-    [{text: moment(each.at), kind: 'number'}, each.kind, {text: each.text, kind: each.level}]));
-  fill($('answers'), null, [
-    ...Object.entries(now.responses).map(([name, n]) => [name, number(count(n))]),
-    ...Object.entries(now.bytes).map(([name, n]) => [name.replace('_', ', '), number(bytes(n))])]);
-  fill($('closed'), null, now.closed.map((each) =>
-    [{text: each.reason, kind: each.is_error ? 'warning' : ''}, number(count(each.count)), each.meaning]));
-  $('ledger-panel').hidden = !now.ledger;
-  if (now.ledger) {
-    const routed = (name) => now.routes ? [now.ledger.routes[name]] : [];
-    fill($('ledger'),
-      ['network', ...(now.routes ? ['route'] : []), number('sent'), number('share'), number('95th')],
-      now.ledger.networks.map((each) => [each.network, ...routed(each.network),
-        number(bytes(each.bytes)), number(`${(each.share * 100).toFixed(1)} %`),
-        number(bits(each.p95_bits_per_s))]));
+  recent.push(status.bits_per_s);
+  if (recent.length > RECENT) recent.shift();
+  showHead(now);
+  showFigures(now);
+  showTables(now);
+  drawChart();
+  const text = JSON.stringify(now.windows);
+  if (text !== shownWindows) {  // its buttons are not to go from under a finger
+    shownWindows = text;
+    showWindows(now.windows, cancelWindow);
   }
-  $('routes-panel').hidden = !now.routes;
-  if (now.routes) showPeers(now.routes);
-}
-
-// Clients are to go elsewhere although the operator wants it to serve: health has the reason.
-const isRefusing = ({state, takes_traffic: takes}) => state === 'serving' && !takes;
-
-// A drain's times: when it ends by itself, and when new requests are turned away.
-function showDrain() {
-  const {drain_until: until, drain_deadline: deadline} = status;
-  const said = [];
-  if (until) said.push(`ends by itself ${moment(until)}`);
-  if (deadline) said.push(`turns new requests away from ${moment(deadline)} on`);
-  $('drain').textContent = said.join(', ');
-  $('drain').hidden = !said.length;
-}
-
-function showPeers(routes) {
-  const rows = routes.peers.map((peer) => [peer.address,
-    {text: peer.state, kind: peer.state === 'up' ? 'ok' : 'error'},
-    number(count(Object.values(peer.families).reduce((sum, each) => sum + each.accepted, 0))),
-    Object.entries(peer.families).flatMap(([name, each]) =>
-      [`${name} ${each.state}`, ...Object.entries(each.filtered).map(([why, n]) => `${count(n)} ${why}`)])
-      .join(', ')]);
-  fill($('peers'), ['peer', 'session', number('routes'), 'families, filtered'], rows);
-}
-
-function authorization() {
-  const token = sessionStorage.getItem(TOKEN);
-  return token ? {Authorization: `Bearer ${token}`} : {};
 }
 
 function tell(text) {
@@ -141,13 +69,18 @@ function tell(text) {
 }
 
 // Resolves to whether to go on, when the stream has ended.
-async function follow() {
+async function follow(fault) {
   const answer = await fetch('/v1/dashboard/events', {headers: authorization(), cache: 'no-store'});
   if (answer.status === 401 || answer.status === 403) {
-    sessionStorage.removeItem(TOKEN);
-    return ask('A token is needed to look', '', 'Look', false);
+    const hadToken = 'Authorization' in authorization();
+    forgetToken();
+    return ask({
+      question: 'A token is needed to look', consequence: 'This address is not the appliance itself.', verb: 'Look',
+      role: 'read', fault: hadToken ? 'The last one was not one of this appliance.' : fault, act: async () => {},
+    });
   }
   if (!answer.ok) throw new Error(`status ${answer.status}`);
+  await loadPast();
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';
   for (;;) {
@@ -156,7 +89,7 @@ async function follow() {
     text += value;
     const events = text.split('\n\n');
     text = events.pop();
-    for (const event of events) show(JSON.parse(event.slice('data: '.length)));
+    for (const event of events) if (event.startsWith('data: ')) show(JSON.parse(event.slice('data: '.length)));
     tell('');
   }
 }
@@ -164,7 +97,7 @@ async function follow() {
 async function followForEver() {
   for (;;) {
     try {
-      if (!await follow()) {
+      if (!await follow('')) {
         tell('Nothing is shown without a token. Load the page again to give one.');
         return;
       }
@@ -176,68 +109,59 @@ async function followForEver() {
   }
 }
 
-// Ask, one question after the other: what is pressed must belong to what is read. Keeps the token.
-// Resolves to whether it was confirmed.
-async function ask(...words) {
-  while (asking) await asking;
-  asking = askNow(...words);
-  try {
-    return await asking;
-  } finally {
-    asking = null;
-  }
-}
+// -- acting ---------------------------------------------------------------------------------------
 
-function askNow(question, consequence, verb, hasReason) {
-  $('question').textContent = question;
-  $('consequence').textContent = consequence;
-  $('confirm').textContent = verb;
-  $('reason').hidden = !hasReason;
-  document.querySelector('label[for=reason]').hidden = !hasReason;
-  $('token').value = sessionStorage.getItem(TOKEN) || '';
-  $('dialog').returnValue = '';
-  $('dialog').showModal();
-  return new Promise((resolve) => {
-    $('dialog').addEventListener('close', () => {
-      const isConfirmed = $('dialog').returnValue === 'yes';
-      if (isConfirmed && $('token').value) sessionStorage.setItem(TOKEN, $('token').value);
-      resolve(isConfirmed);
-    }, {once: true});
+function changeDuty() {
+  return status.state === 'serving' ? ask({
+    question: 'Drain this appliance?', consequence: 'New clients are sent elsewhere; no running response is cut.',
+    verb: 'Drain', role: 'operate', fields: {reason: ''},
+    act: ({reason}) => call('POST', '/v1/drain', {reason: reason || 'from the dashboard'}),
+  }) : ask({
+    question: 'Take it back into service?', consequence: 'The control plane may send clients here again.',
+    verb: 'Enable', role: 'operate', act: () => call('POST', '/v1/enable', {}),
   });
 }
 
-async function changeDuty() {
-  const isServing = status.state === 'serving';
-  const isConfirmed = isServing
-    ? await ask('Drain this appliance?', 'New clients are sent elsewhere; no running response is cut.', 'Drain', true)
-    : await ask('Take it back into service?', 'The control plane may send clients here again.', 'Enable', false);
-  if (!isConfirmed) return;
-  const body = isServing ? {reason: $('reason').value || 'from the dashboard'} : {};
-  try {
-    const answer = await fetch(isServing ? '/v1/drain' : '/v1/enable', {
-      method: 'POST', body: JSON.stringify(body),
-      headers: {'Content-Type': 'application/json', ...authorization()},
-    });
-    if (answer.status === 401) sessionStorage.removeItem(TOKEN);
-    tell(answer.ok ? '' : `Refused: ${(await answer.json()).detail}`);
-  } catch (error) {
-    tell('The control process does not answer.');
-  }
+function planWindow() {
+  const minute = (ahead_ms) => new Date(Date.now() + ahead_ms).toISOString().slice(0, 16);
+  return ask({
+    question: 'Plan a maintenance window', consequence: 'The appliance drains when it begins, and is enabled when it ends.',
+    verb: 'Plan', role: 'operate', fields: {start: minute(3_600_000), end: minute(2 * 3_600_000), reason: ''},
+    act: ({start, end, reason}) => call('POST', '/v1/maintenance', {start: `${start}:00Z`, end: `${end}:00Z`, reason}),
+  });
+}
+
+function cancelWindow({id, reason}) {
+  return ask({
+    question: 'Cancel this maintenance window?', consequence: reason, verb: 'Cancel the window', role: 'operate',
+    act: () => call('DELETE', `/v1/maintenance/${encodeURIComponent(id)}`),
+  });
+}
+
+function reloadSettings() {
+  return ask({
+    question: 'Read the settings again?', consequence: 'Workers are replaced one after the other; no response is cut. The outcome stands among the changes.',
+    verb: 'Reload', role: 'operate', act: () => call('POST', '/v1/reload', {}),
+  });
 }
 
 async function lookUp(event) {
   event.preventDefault();
-  const query = new URLSearchParams({at: $('address').value.trim()});
+  const query = new URLSearchParams({ip: $('address').value.trim()});
+  if ($('object').value.trim()) query.set('object', $('object').value.trim());
   try {
-    const answer = await fetch(`/v1/routes/lookup?${query}`, {headers: authorization()});
-    const found = await answer.json();
-    $('found').textContent = answer.ok ? JSON.stringify(found, null, 1) : found.detail;
+    showVerdict($('found'), await call('GET', `/v1/explain?${query}`));
   } catch (error) {
-    $('found').textContent = 'The control process does not answer.';
+    $('found').textContent = error.message;
   }
 }
 
 $('duty').addEventListener('click', changeDuty);
-$('cancel').addEventListener('click', () => $('dialog').close());
+$('plan').addEventListener('click', planWindow);
+$('reload').addEventListener('click', reloadSettings);
 $('lookup').addEventListener('submit', lookUp);
+$('day').addEventListener('click', () => choose('day'));
+$('minutes').addEventListener('click', () => choose('minutes'));
+new ResizeObserver(drawChart).observe($('chart'));
+setInterval(() => loadPast().catch(() => {}), 60_000);  // the stream says when nobody answers
 followForEver();

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import web
-
-from ocaserve.control.routing import Call, Route, add_routes
+from ocaserve.control.endpoints import Call, Endpoint
 from ocaserve.inventory import Inventory, take_inventory
 
 
@@ -15,8 +13,6 @@ async def show_inventory(_: Call) -> Inventory:
     return await asyncio.get_running_loop().run_in_executor(None, take_inventory)
 
 
-ROUTES = (Route("GET", "/v1/inventory", show_inventory, "Hardware and software of it", Inventory),)
-
-
-def register(app: web.Application) -> None:
-    add_routes(app, ROUTES)
+ENDPOINTS = (
+    Endpoint("GET", "/v1/inventory", show_inventory, "Hardware and software of it", Inventory),
+)

@@ -10,11 +10,18 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from ocaserve.control.auth import Role
-from ocaserve.control.handlers.status import describe_status
-from ocaserve.control.maintenance import MOST_WINDOWS, Window, find_window_fault
+from ocaserve.control.endpoints import Call, Endpoint
+from ocaserve.control.lanes import Lane
+from ocaserve.control.maintenance import MOST_WINDOWS, find_window_fault
 from ocaserve.control.problems import Problem
-from ocaserve.control.routing import Call, Route, add_routes
-from ocaserve.control.schemas import Status, Time, as_time
+from ocaserve.control.schemas import Time, as_time
+from ocaserve.control.views.maintenance import (
+    Windows,
+    WindowShown,
+    describe_window,
+    describe_windows,
+)
+from ocaserve.control.views.status import Status, describe_status
 from ocaserve.lifecycle import Phase
 
 # It stands in logs and on terminals: no control characters.
@@ -44,24 +51,11 @@ class WindowRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     reason: _Reason = ""
 
 
-class WindowShown(Struct, frozen=True, kw_only=True):
-    """A maintenance window that is not over."""
-
-    id: str
-    start: datetime
-    end: datetime
-    reason: str
-    has_begun: bool
-
-
-class Windows(Struct, frozen=True, kw_only=True):
-    """In the order of their begin."""
-
-    windows: list[WindowShown]
-
-
 class Reload(Struct, frozen=True, kw_only=True):
-    """The last reload. `outcome`: none, running, done, refused or undone."""
+    """The last reload. `outcome`: none, running, done, refused or undone.
+
+    `faults`: why not; where it is done, what it goes on without.
+    """
 
     outcome: str
     at: datetime | None
@@ -77,17 +71,17 @@ async def drain(call: Call) -> Status:
     deadline = None if wanted.deadline is None else wanted.deadline.timestamp()
     call.state.operations.drain(wanted.reason, deadline=deadline, until=until)
     await call.state.link.flush()  # who is answered can count on it
-    return describe_status(call.state)
+    return describe_status(call.request.app)
 
 
 async def enable(call: Call) -> Status:
     call.state.operations.enable()
     await call.state.link.flush()
-    return describe_status(call.state)
+    return describe_status(call.request.app)
 
 
 async def list_windows(call: Call) -> Windows:
-    return Windows(windows=[_show(window) for window in call.state.operations.intent.windows])
+    return describe_windows(call.state)
 
 
 async def add_window(call: Call) -> WindowShown:
@@ -100,7 +94,7 @@ async def add_window(call: Call) -> WindowShown:
         raise Problem(409, f"there are {MOST_WINDOWS} maintenance windows already")
     window = operations.add_window(start, end, wanted.reason)
     await call.state.link.flush()
-    return _show(window)
+    return describe_window(window)
 
 
 async def cancel_window(call: Call) -> web.Response:
@@ -110,7 +104,7 @@ async def cancel_window(call: Call) -> web.Response:
             operations.cancel_window(window)
             await call.state.link.flush()
             return web.Response(status=204)
-    raise Problem(404, f"there is no maintenance window {call.path['id']!r}")
+    raise Problem(404, f"there is no maintenance window {call.path['id'][:60]!r}")
 
 
 async def reload(call: Call) -> Reload:
@@ -128,41 +122,32 @@ async def show_reload(call: Call) -> Reload:
     return Reload(outcome=last.outcome, at=as_time(last.at), faults=last.faults)
 
 
-def _show(window: Window) -> WindowShown:
-    return WindowShown(
-        id=window.id,
-        start=as_time(window.start),
-        end=as_time(window.end),
-        reason=window.reason,
-        has_begun=window.has_begun,
-    )
-
-
-ROUTES = (
-    Route(
+ENDPOINTS = (
+    Endpoint(
         "POST", "/v1/drain", drain, "Take the appliance out of service, or change how", Status,
-        role=Role.OPERATE, body=DrainRequest,
+        role=Role.OPERATE, lane=Lane.VITAL, body=DrainRequest,
     ),
-    Route(
+    Endpoint(
         "POST", "/v1/enable", enable, "Take the appliance back into service", Status,
-        role=Role.OPERATE, body=NoMembers,
+        role=Role.OPERATE, lane=Lane.VITAL, body=NoMembers,
     ),
-    Route("GET", "/v1/maintenance", list_windows, "Maintenance windows to come", Windows),
-    Route(
+    Endpoint(
+        "GET", "/v1/maintenance", list_windows, "Maintenance windows to come", Windows,
+        lane=Lane.VITAL,
+    ),
+    Endpoint(
         "POST", "/v1/maintenance", add_window, "Plan a maintenance window", WindowShown,
-        status=201, role=Role.OPERATE, body=WindowRequest, refuses=(409,),
+        status=201, role=Role.OPERATE, lane=Lane.VITAL, body=WindowRequest, refuses=(409,),
     ),
-    Route(
+    Endpoint(
         "DELETE", "/v1/maintenance/{id}", cancel_window, "Cancel a maintenance window",
-        status=204, role=Role.OPERATE, refuses=(404,),
+        status=204, role=Role.OPERATE, lane=Lane.VITAL, refuses=(404,),
     ),
-    Route("GET", "/v1/reload", show_reload, "How the last reload went", Reload),
-    Route(
+    Endpoint(
+        "GET", "/v1/reload", show_reload, "How the last reload went", Reload, lane=Lane.VITAL
+    ),
+    Endpoint(
         "POST", "/v1/reload", reload, "Read the settings again", Reload,
-        status=202, role=Role.OPERATE, body=NoMembers, refuses=(409,),
+        status=202, role=Role.OPERATE, lane=Lane.VITAL, body=NoMembers, refuses=(409,),
     ),
 )  # fmt: skip
-
-
-def register(app: web.Application) -> None:
-    add_routes(app, ROUTES)

@@ -1,51 +1,54 @@
 """Routes, reports and lookups: what BGP taught the appliance, and what it tells.
 
-What can be long is made piece by piece in a thread and streamed, so that neither a million routes
-nor a slow reader keeps others waiting.
+What can be long is made piece by piece in a thread, once for all who read it, so that neither a
+million routes nor slow readers keep others waiting: see `documents` and `broadcast`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import Annotated, Any
 
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from bgp.prefixes import Prefix, parse_prefix
-from ocaserve.control.contact import start_watching_contact
+from bgp.prefixes import Prefix, parse_query
+from ocaserve.control.broadcast import send_events
+from ocaserve.control.documents import send_document
+from ocaserve.control.endpoints import Call, Endpoint
+from ocaserve.control.handlers.route_shapes import (
+    CoverageZones,
+    Explanation,
+    Lookup,
+    RecentChanges,
+    RouteList,
+)
+from ocaserve.control.lanes import Lane
 from ocaserve.control.problems import Problem
-from ocaserve.control.routing import Call, Route, add_routes, run_in_background
+from ocaserve.control.route_desk import BROADCAST, DOCUMENTS, LISTING, PATIENCE, SERVICE
 from ocaserve.control.schemas import Ip, IpOrPrefix
-from ocaserve.control.sections import report_sections
-from ocaserve.control.state import STATE, ControlState
+from ocaserve.control.state import ControlState
+from ocaserve.routing.live import RouteService
 from ocaserve.steering.changes import GoneError
 from ocaserve.steering.explain import explain_route, list_routes, look_up, match_values
 from ocaserve.steering.exports import render_coverage_zones, render_csv
-from ocaserve.steering.feed import open_feed
 from ocaserve.steering.lookup import Match
+from ocaserve.steering.paths import paths_of
 from ocaserve.steering.report import Heading
-from ocaserve.steering.report_schema import REPORT_SCHEMA
-from ocaserve.steering.reporter import Reporter, compress_pieces
-from ocaserve.steering.rib import paths_of
-from ocaserve.steering.service import RouteService
-from ocaserve.steering.watching import RouteHealth, RouteMetrics
+from ocaserve.steering.report_shapes import Peers, Report, report_schema
 
-SERVICE = web.AppKey("ROUTE_SERVICE", RouteService)
-REPORTER = web.AppKey("REPORTER", Reporter)
-
-_PIECE_BYTES = 64 * 1024  # written at a time
-_KEEP_ALIVE_S = 15.0  # between two signs of life of an event stream
-
-_Serial = Annotated[int, Meta(ge=0)]
+_JSON = "application/json"
+_STORES_S = 3.0  # for stores to say whether they have an object
+_Serial = Annotated[int, Meta(ge=0, le=1 << 53)]  # what JSON's numbers hold exactly
+_Session = Annotated[str, Meta(max_length=64)]
 
 
 class ChangesQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`wait`: seconds to wait for news where there are none."""
 
-    session: str
+    session: _Session
     after: _Serial
     wait: Annotated[float, Meta(ge=0, le=60)] = 0.0
 
@@ -56,12 +59,13 @@ class ReportSession(Struct, frozen=True):
     session: str
     serial: int
     digest: str
+    prefix_digest: str
 
 
 class EventsQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """From where on; without, from now on. `Last-Event-ID` says the same."""
 
-    session: str = ""
+    session: _Session = ""
     after: _Serial = 0
 
 
@@ -92,38 +96,39 @@ class ExplainQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Would the client at `ip` be sent here, for `object` if one is named?"""
 
     ip: Ip
-    object: str = ""
+    object: Annotated[str, Meta(max_length=1_024)] = ""
 
 
 # -- report --------------------------------------------------------------------------------------
 
 
 async def show_report(call: Call) -> web.StreamResponse:
-    heading, pieces = _service(call).report()
-    tag = f"{heading.session}-{heading.serial}"
-    return await _stream(call.request, pieces, "application/json", tag, _headers(heading))
+    service = _service(call)
+    heading = service.heading()
+    return await _send(call, "report", heading.serial, service.report, _JSON, is_tagged=True)
 
 
 async def show_session(call: Call) -> ReportSession:
     service = _service(call)
     service.commit()
-    return ReportSession(service.log.session, service.log.serial, service.table.digest)
+    table = service.table
+    return ReportSession(service.log.session, service.log.serial, table.digest, table.prefix_digest)
 
 
 async def show_changes(call: Call) -> web.StreamResponse:
     service, query = _service(call), call.query
+
+    def make() -> tuple[Heading, Iterator[bytes]]:
+        return service.changes(query.session, query.after)
+
     try:
-        heading, pieces = service.changes(query.session, query.after)
-        if heading.serial == query.after and query.wait:
+        service.check(query.session, query.after)
+        if service.heading().serial == query.after and query.wait:
             await service.wait_for_news(query.wait)
-            heading, pieces = service.changes(query.session, query.after)
+        kind = f"changes {query.session} {query.after}"
+        return await _send(call, kind, service.heading().serial, make, _JSON)
     except GoneError as error:
         raise Problem(410, f"{error}; fetch /v1/report") from None
-    return await _stream(call.request, pieces, "application/json", "", _headers(heading))
-
-
-def _headers(heading: Heading) -> dict[str, str]:
-    return {"Ocaserve-Session": heading.session, "Ocaserve-Serial": str(heading.serial)}
 
 
 async def stream_events(call: Call) -> web.StreamResponse:
@@ -131,49 +136,20 @@ async def stream_events(call: Call) -> web.StreamResponse:
     service = _service(call)
     service.commit()
     session, after = _begin_of_events(call, service)
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # of proxies that would collect events
-    await response.prepare(call.request)
-    async for event in _events(service, session, after):
-        await response.write(event)
-    return response
+    return await send_events(call.request, call.request.app[BROADCAST].read(session, after))
 
 
 def _begin_of_events(call: Call, service: RouteService) -> tuple[str, int]:
     session, _, serial = call.request.headers.get("Last-Event-ID", "").partition("/")
     if session and serial.isascii() and serial.isdigit():
-        return session, int(serial[:20])
+        return session[:64], int(serial[:16])
     if call.query.session:
         return call.query.session, call.query.after
     return service.log.session, service.log.serial
 
 
-async def _events(service: RouteService, session: str, after: int) -> AsyncIterator[bytes]:
-    yield _event("hello", session, after, json.dumps({"session": session, "serial": after}))
-    while True:
-        try:
-            heading, pieces = service.changes(session, after)
-        except GoneError as error:
-            session, after = service.log.session, service.commit()
-            yield _event("reset", session, after, json.dumps({"reason": str(error)}))
-            continue
-        if heading.serial > after:
-            document = await asyncio.to_thread(b"".join, pieces)
-            after = heading.serial
-            yield _event("changes", session, after, document.replace(b"\n", b"").decode())
-            continue
-        await service.wait_for_news(_KEEP_ALIVE_S)
-        if service.log.serial == after:
-            yield b": still here\n\n"
-
-
-def _event(name: str, session: str, serial: int, data: str) -> bytes:
-    return f"event: {name}\nid: {session}/{serial}\ndata: {data}\n\n".encode()
-
-
 async def show_schema(call: Call) -> web.Response:
-    return web.json_response(REPORT_SCHEMA, content_type="application/schema+json")
+    return web.json_response(report_schema(), content_type="application/schema+json")
 
 
 # -- routes --------------------------------------------------------------------------------------
@@ -182,9 +158,10 @@ async def show_schema(call: Call) -> web.Response:
 async def show_routes(call: Call) -> dict[str, Any]:
     service, query = _service(call), call.query
     service.commit()
-    listed = await asyncio.to_thread(
-        list_routes, service.table.snapshot(), is_filtered=query.filtered, most=query.limit
-    )
+    async with call.request.app[LISTING]:  # so few copies of the table at a time
+        listed = await asyncio.to_thread(
+            list_routes, service.table.snapshot(), is_filtered=query.filtered, most=query.limit
+        )
     return {"totals": service.values["totals"], "routes": listed}
 
 
@@ -215,36 +192,46 @@ async def show_lookup(call: Call) -> dict[str, Any]:
 
 
 async def export_csv(call: Call) -> web.StreamResponse:
-    pieces = render_csv(_service(call).table.snapshot(), is_filtered=call.query.filtered)
-    return await _stream(call.request, pieces, "text/csv; header=present", "", {})
+    service, is_filtered = _service(call), call.query.filtered
+
+    def make() -> tuple[None, Iterator[bytes]]:
+        return None, render_csv(service.table.snapshot(), is_filtered=is_filtered)
+
+    kind = f"csv {is_filtered}"
+    return await _send(call, kind, service.commit(), make, "text/csv; header=present")
 
 
 async def export_coverage_zones(call: Call) -> web.StreamResponse:
-    appliance = call.state.settings.appliance
-    pieces = render_coverage_zones(
-        _service(call).table.snapshot(), appliance.site or appliance.id, appliance.id
-    )
-    return await _stream(call.request, pieces, "application/json", "", {})
+    service, appliance = _service(call), call.state.settings.appliance
+
+    def make() -> tuple[None, Iterator[bytes]]:
+        return None, render_coverage_zones(
+            service.table.snapshot(), appliance.site or appliance.id, appliance.id
+        )
+
+    return await _send(call, "coverage zones", service.commit(), make, _JSON)
 
 
 async def explain(call: Call) -> dict[str, Any]:
-    """Route, health, and, for an object, content: each has its word, all must say yes."""
+    """Endpoint, health, and, for an object, content: each has its word, all must say yes."""
     prefix = _parse(call.query.ip, "ip")
     if not prefix.is_address:
         raise Problem(400, f"the query: ip = {call.query.ip[:60]!r}: must be one address")
     service = _service(call)
     found = await asyncio.to_thread(look_up, service.table, prefix)
-    has_content = await _has_object(call.state, call.query.object)
+    has_content, of_content = await _look_for_object(call, call.query.object)
     answers = {
         "route": found["match"] is not None,
         "health": call.state.takes_traffic,
         "content": has_content,
     }
-    said = explain_route(found)
-    said.append(f"the appliance is {call.state.lifecycle}")
-    if has_content is not None:
-        here = "has" if has_content else "does not have"
-        said.append(f"it {here} the object {call.query.object[:200]!r}")
+    sentences = {
+        "route": explain_route(found),
+        "health": [_describe_duty(call.state)],
+        "content": of_content,
+    }
+    decisive_first = sorted(answers, key=lambda name: answers[name] is not False)
+    said = [sentence for name in decisive_first for sentence in sentences[name]]
     return {
         "ip": call.query.ip,
         "object": call.query.object or None,
@@ -255,18 +242,31 @@ async def explain(call: Call) -> dict[str, Any]:
     }
 
 
-async def _has_object(state: ControlState, key: str) -> bool | None:
-    if not key:
-        return None
-    from ocaserve.steering.content import has_object
+def _describe_duty(state: ControlState) -> str:
+    """Whether the appliance takes traffic, and why not."""
+    why, obstacle = state.duty.reason, state.find_obstacle()
+    if state.lifecycle == "serving":
+        why = f"{obstacle.word}: {obstacle.reason}" if obstacle else ""
+    return f"the appliance is {state.lifecycle}" + (f", but {why}" if why else "")
 
-    stores = [store.path for store in state.settings.store]
-    return await asyncio.to_thread(has_object, stores, key)
+
+async def _look_for_object(call: Call, key: str) -> tuple[bool | None, list[str]]:
+    if not key:
+        return None, []
+    from ocaserve.routing.content import look_for_object
+
+    stores = [store.path for store in call.state.settings.store]
+    looking = partial(look_for_object, stores, key)
+    try:
+        has_it, sentence = await call.request.app[PATIENCE].run(looking, _STORES_S)
+    except TimeoutError:
+        return False, [f"the stores have not said within {_STORES_S:g} s whether it is here"]
+    return has_it, [sentence]
 
 
 def _parse(text: str, name: str) -> Prefix:
     try:
-        return parse_prefix(text)
+        return parse_query(text)
     except ValueError as error:
         raise Problem(400, f"the query: {name}: {error}") from None
 
@@ -275,77 +275,47 @@ def _service(call: Call) -> RouteService:
     return call.request.app[SERVICE]
 
 
-# -- streaming -----------------------------------------------------------------------------------
+# -- long answers --------------------------------------------------------------------------------
 
 
-async def _stream(
-    request: web.Request,
-    pieces: Iterator[bytes],
+async def _send(
+    call: Call,
+    kind: str,
+    version: Hashable,
+    make: Callable[[], tuple[Heading | None, Iterator[bytes]]],
     media: str,
-    tag: str,
-    headers: dict[str, str],
+    *,
+    is_tagged: bool = False,
 ) -> web.StreamResponse:
-    """Send pieces as they are made, with gzip where it is taken. `tag`: of the plain document."""
-    is_gzip = "gzip" in request.headers.get("Accept-Encoding", "").lower()
-    response = web.StreamResponse(headers={**headers, "Content-Type": media})
-    response.headers["Vary"] = "Accept-Encoding"
-    response.headers["Cache-Control"] = "no-cache" if tag else "no-store"
-    if tag:
-        etag = f'"{tag}-gzip"' if is_gzip else f'"{tag}"'
-        response.headers["ETag"] = etag
-        if _matches(request, tag):
-            response.set_status(304)
-            del response.headers["Content-Type"]
-            await response.prepare(request)
-            return response
-    if is_gzip:
-        response.headers["Content-Encoding"] = "gzip"
-        pieces = compress_pieces(pieces)
-    await response.prepare(request)
-    if request.method != "HEAD":
-        while piece := await asyncio.to_thread(_gather, pieces):
-            await response.write(piece)
-    return response
-
-
-def _matches(request: web.Request, tag: str) -> bool:
-    """If-None-Match, for either encoding: they are the same document."""
-    known = {f'"{tag}"', f'"{tag}-gzip"', "*"}
-    given = request.headers.get("If-None-Match", "").split(",")
-    return any(each.strip().removeprefix("W/") in known for each in given)
-
-
-def _gather(pieces: Iterator[bytes]) -> bytes:
-    """Pieces worth a write; empty at the end."""
-    gathered: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        gathered.append(piece)
-        size += len(piece)
-        if size >= _PIECE_BYTES:
-            break
-    return b"".join(gathered)
+    """Answer with a document of this kind and version, made for all who read it now."""
+    documents = call.request.app[DOCUMENTS]
+    document = documents.find(kind, version, make)
+    heading: Heading | None = document.about
+    if heading is None:
+        return await send_document(call.request, documents, document, media)
+    tag = f"{heading.session}-{heading.serial}" if is_tagged else ""
+    headers = {"Ocaserve-Session": heading.session, "Ocaserve-Serial": str(heading.serial)}
+    return await send_document(call.request, documents, document, media, tag=tag, headers=headers)
 
 
 # -- joining -------------------------------------------------------------------------------------
 
-ROUTES = (
-    Route(
-        "GET", "/v1/report", show_report, "All that the control plane is to know", dict[str, Any]
-    ),
-    Route(
+ENDPOINTS = (
+    Endpoint("GET", "/v1/report", show_report, "All that the control plane is to know", Report),
+    Endpoint(
         "GET", "/v1/report/session", show_session, "Session and serial of the report", ReportSession
     ),
-    Route(
+    Endpoint(
         "GET",
         "/v1/report/changes",
         show_changes,
         "What is new since a serial; 410 when the report is to be fetched again",
-        dict[str, Any],
+        Report,
         query=ChangesQuery,
         refuses=(410,),
+        lane=Lane.STREAMING,
     ),
-    Route(
+    Endpoint(
         "GET",
         "/v1/report/events",
         stream_events,
@@ -353,8 +323,9 @@ ROUTES = (
         "events hello, changes, reset",
         query=EventsQuery,
         media="text/event-stream",
+        lane=Lane.STREAMING,
     ),
-    Route(
+    Endpoint(
         "GET",
         "/v1/schema/report",
         show_schema,
@@ -362,32 +333,32 @@ ROUTES = (
         "a JSON Schema",
         media="application/schema+json",
     ),
-    Route(
+    Endpoint(
         "GET",
         "/v1/routes",
         show_routes,
         "Routes, the first ones",
-        dict[str, Any],
+        RouteList,
         query=RoutesQuery,
     ),
-    Route("GET", "/v1/routes/peers", show_peers, "Sessions and their families", dict[str, Any]),
-    Route(
+    Endpoint("GET", "/v1/routes/peers", show_peers, "Sessions and their families", Peers),
+    Endpoint(
         "GET",
         "/v1/routes/recent",
         show_recent,
         "Prefixes whose routes changed last, as they are now",
-        dict[str, Any],
+        RecentChanges,
         query=RecentQuery,
     ),
-    Route(
+    Endpoint(
         "GET",
         "/v1/routes/lookup",
         show_lookup,
         "Longest match of an address or prefix, what covers it, what lies inside",
-        dict[str, Any],
+        Lookup,
         query=LookupQuery,
     ),
-    Route(
+    Endpoint(
         "GET",
         "/v1/routes.csv",
         export_csv,
@@ -396,52 +367,19 @@ ROUTES = (
         query=CsvQuery,
         media="text/csv",
     ),
-    Route(
+    Endpoint(
         "GET",
         "/v1/routes/dczf",
         export_coverage_zones,
         "The networks as a deep coverage zone file of Apache Traffic Control",
-        dict[str, Any],
+        CoverageZones,
     ),
-    Route(
+    Endpoint(
         "GET",
         "/v1/explain",
         explain,
         "Would this client be sent here, and why",
-        dict[str, Any],
+        Explanation,
         query=ExplainQuery,
     ),
 )
-
-
-def register(app: web.Application) -> None:
-    """Offer routes and reports; hear the feeder and push, where the settings ask for it."""
-    state = app[STATE]
-    service = app[SERVICE] = RouteService(state.settings)
-    service.sections |= report_sections(app)
-    add_routes(app, ROUTES)
-    run_in_background(app, "routes", lambda _: service.run())
-    if state.settings.bgp.neighbor:
-        app.cleanup_ctx.append(_hear_feeder)
-    elif recording := state.settings.bgp.recording:
-        run_in_background(app, "recording", lambda _: service.play(recording))
-    reporter = None
-    if state.settings.report.push_url:
-        reporter = app[REPORTER] = Reporter(service, state.settings.report)
-        run_in_background(app, "reporter", _push)
-    start_watching_contact(app, service, reporter)
-    state.components.append(RouteHealth(service))
-    state.registry.register(RouteMetrics(service, reporter))
-
-
-async def _push(app: web.Application) -> None:
-    await app[REPORTER].run()
-
-
-async def _hear_feeder(app: web.Application) -> AsyncIterator[None]:
-    service, state = app[SERVICE], app[STATE]
-    feed = await open_feed(service, state.folder, state.settings.bgp, service.lose)
-    service.ask_refresh = feed.refresh
-    service.is_fed = lambda: feed.is_connected
-    yield
-    await feed.stop()
