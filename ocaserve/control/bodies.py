@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from ocaserve.control.problems import Problem
@@ -58,6 +60,19 @@ async def _read(request: web.Request, most: int) -> bytes:
     if size <= _IN_THE_LOOP_BYTES:
         return b"".join(pieces)
     return await asyncio.to_thread(b"".join, pieces)  # it lets the loop run while it copies
+
+
+def decode_body(data: bytes, kind: type[Any]) -> Any:
+    """JSON as the type that an endpoint names; nothing at all is an object without members.
+
+    Raises Problem.
+    """
+    try:
+        return msgspec.json.decode(data or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        raise Problem(422, f"the body: {error}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Problem(400, f"the body is not JSON: {error}") from error
 
 
 def inflate(data: bytes, most: int) -> bytes:

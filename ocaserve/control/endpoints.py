@@ -7,7 +7,6 @@ names are those by which bodies and queries are decoded and answers encoded.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +17,12 @@ from aiohttp.typedefs import Handler
 from msgspec import Struct
 
 from ocaserve.control.auth import Guard, Role
-from ocaserve.control.bodies import read_body, wait_with_continue
+from ocaserve.control.bodies import decode_body, read_body, wait_with_continue
 from ocaserve.control.connections import CallerEvent, ConnectionTable
 from ocaserve.control.contained_defects import ControlDefects
 from ocaserve.control.lanes import Lane, Lanes
 from ocaserve.control.problems import Problem, answer_problem, problem_from_aiohttp
+from ocaserve.control.queries import convert_query
 from ocaserve.control.state import STATE, ControlState
 from ocaserve.settings import Control
 
@@ -128,7 +128,7 @@ def _as_aiohttp(endpoint: Endpoint) -> Handler:
             query = _read_query(request, endpoint)
             if endpoint.is_endless:
                 request.app[CONNECTIONS].tell(request, CallerEvent.STREAM)
-            body = None if endpoint.body is None else await _read_body(request, endpoint)
+            body = await _read_body(request, endpoint)
             answer = await endpoint.handler(Call(request, body, query))
         if isinstance(answer, web.StreamResponse):
             return answer
@@ -141,7 +141,9 @@ def _as_aiohttp(endpoint: Endpoint) -> Handler:
 
 
 async def _read_body(request: web.Request, endpoint: Endpoint) -> Any:
-    """The body as the endpoint wants it; none at all is an object without members."""
+    """The body as the endpoint wants it; None where it wants none."""
+    if endpoint.body is None:
+        return None
     control = request.app[LIMITS]
     most = control.body_bytes if endpoint.is_large else min(control.body_bytes, _SMALL_BODY_BYTES)
     data = await read_body(request, most, control.body_s)
@@ -149,28 +151,11 @@ async def _read_body(request: web.Request, endpoint: Endpoint) -> Any:
         raise Problem(415, f"the body must be {_JSON}", headers={"Accept-Post": _JSON})
     if endpoint.is_passed_on:
         return data
-    try:
-        return msgspec.json.decode(data or b"{}", type=endpoint.body)
-    except msgspec.ValidationError as error:
-        raise Problem(422, f"the body: {error}") from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Problem(400, f"the body is not JSON: {error}") from error
+    return decode_body(data, endpoint.body)
 
 
 def _read_query(request: web.Request, endpoint: Endpoint) -> Any:
-    if endpoint.query is None:
-        return None
-    if len(set(request.query)) < len(request.query):
-        raise Problem(400, "the query: each parameter may stand once")
-    try:
-        query = msgspec.convert(dict(request.query), endpoint.query, strict=False)
-    except msgspec.ValidationError as error:
-        raise Problem(400, f"the query: {error}") from error
-    for name, value in msgspec.structs.asdict(query).items():
-        # Not a number is within any bounds, since it compares with none.
-        if isinstance(value, float) and not math.isfinite(value):
-            raise Problem(400, f"the query: {name} = {value}: must be a finite number")
-    return query
+    return None if endpoint.query is None else convert_query(request.query.items(), endpoint.query)
 
 
 # -- around every request ------------------------------------------------------------------------

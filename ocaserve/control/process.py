@@ -10,6 +10,7 @@ import secrets
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from aiohttp import web
 
@@ -136,7 +137,7 @@ async def _serve(given: Given, guard: Guard, token: str) -> bool:
         nonlocal is_replaced
         if isinstance(order, Stop):
             is_replaced = order.is_replaced
-        _obey(order, state, is_over)
+        obey_order(order, state.see, is_over)
         has_seen.set()
 
     loop = asyncio.get_running_loop()
@@ -165,10 +166,11 @@ async def _serve(given: Given, guard: Guard, token: str) -> bool:
     return is_replaced
 
 
-def _obey(order: Order, state: ControlState, is_over: asyncio.Event) -> None:
+def obey_order(order: Order, see: Callable[[Any], None], is_over: asyncio.Event) -> None:
+    """What the supervisor tells a process that serves operators. see: shows it the appliance."""
     match order:
         case See(appliance):
-            state.see(appliance)
+            see(appliance)
         case Stop():
             is_over.set()
         case ReopenLogs():  # it writes none

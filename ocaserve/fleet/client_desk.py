@@ -16,10 +16,11 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from ocaserve.control.auth import Caller, Guard, Role
-from ocaserve.control.bodies import inflate
+from ocaserve.control.bodies import decode_body, inflate
 from ocaserve.control.contained_defects import ControlDefects
 from ocaserve.control.endpoints import Endpoint
 from ocaserve.control.problems import MEDIA_TYPE, Problem, describe_problem
+from ocaserve.control.queries import convert_query
 from ocaserve.fleet.deciding import Decider
 from ocaserve.fleet.originals import Originals
 from ocaserve.fleet.verdicts import MOST_ASKS, MissingRulings, ask_policies
@@ -249,12 +250,7 @@ def _read_body(inquiry: Inquiry, endpoint: Endpoint) -> Any:
         raise Problem(
             415, "the body must be plain or compressed by gzip", headers={"Accept-Encoding": "gzip"}
         )
-    try:
-        return msgspec.json.decode(data or b"{}", type=endpoint.body)
-    except msgspec.ValidationError as error:
-        raise Problem(422, f"the body: {error}") from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Problem(400, f"the body is not JSON: {error}") from error
+    return decode_body(data, endpoint.body)
 
 
 def _read_query(query: bytes, endpoint: Endpoint) -> Any:
@@ -264,13 +260,7 @@ def _read_query(query: bytes, endpoint: Endpoint) -> Any:
     if not query:
         return endpoint.query()
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    given = dict(pairs)
-    if len(given) < len(pairs):
-        raise Problem(400, "the query: each parameter may stand once")
-    try:
-        return msgspec.convert(given, endpoint.query, strict=False)
-    except msgspec.ValidationError as error:
-        raise Problem(400, f"the query: {error}") from error
+    return convert_query(pairs, endpoint.query)
 
 
 # -- replying ------------------------------------------------------------------------------------

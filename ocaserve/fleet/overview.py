@@ -149,7 +149,7 @@ ENDPOINTS = (
     page_part("/dashboard/style.css", "style.css", "text/css"),
     *(
         page_part(f"/dashboard/{name}.js", f"{name}.js", "text/javascript", "ocaserve.fleet")
-        for name in ("fleet", "outcomes")
+        for name in ("fleet", "following", "outcomes")
     ),
     *(
         page_part(f"/dashboard/{name}.js", f"{name}.js", "text/javascript")

@@ -8,16 +8,17 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from ocaserve.addresses import Address
 from ocaserve.bills.from_settings import open_ledger
-from ocaserve.channel import Order, ReopenLogs, See, Stop
+from ocaserve.channel import Order
 from ocaserve.control.api_sockets import listening
 from ocaserve.control.local_token import choose_token, publish_token, withdraw_token
-from ocaserve.control.process import choose_loop, share_the_interpreter
+from ocaserve.control.process import choose_loop, obey_order, share_the_interpreter
 from ocaserve.control.state import Appliance
 from ocaserve.fleet.app import build_operators, keep_now, recall
 from ocaserve.fleet.grant_sheet import GrantSheet
@@ -80,17 +81,12 @@ async def _serve(given: Given, folder: Path, sheet: GrantSheet) -> None:
     is_over = asyncio.Event()
     link = Link(given.channel)
 
+    def see(appliance: dict[str, Any]) -> None:
+        seen = msgspec.convert(appliance, Appliance)
+        publisher.rows = [each.slot for each in seen.workers if each.state == "serving"]
+
     def obey(order: Order) -> None:
-        match order:
-            case See(appliance):
-                seen = msgspec.convert(appliance, Appliance)
-                publisher.rows = [each.slot for each in seen.workers if each.state == "serving"]
-            case Stop():
-                is_over.set()
-            case ReopenLogs():  # it writes none
-                pass
-            case _:
-                _log.error("control: %r is an order for workers", order)
+        obey_order(order, see, is_over)
 
     loop = asyncio.get_running_loop()
     link.open(loop, obey, is_over.set)

@@ -108,22 +108,7 @@ def test_killed_at_any_step(ledger: Ledger) -> None:
     told = 0
     seen: list[LedgerRecord] = []
     for _ in range(600):
-        match chance.choice(["tell", "tell", "collect", "commit", "die", "later", "rotate"]):
-            case "tell":
-                count = chance.randrange(1, 1000)
-                ledger.tell(net=count)
-                told += count
-            case "collect":
-                ledger.collector.collect()
-            case "commit":
-                ledger.collector.commit()
-            case "die":
-                ledger.die()
-            case "later":
-                ledger.now += chance.randrange(100)
-            case "rotate":
-                ledger.writer.close()
-                ledger.writer = ledger.new_writer(f"worker-{chance.random()}")
+        told += ledger.take_any_step(chance)
         now_seen = records_of(ledger)
         assert now_seen[: len(seen)] == seen
         seen = now_seen

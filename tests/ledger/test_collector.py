@@ -56,22 +56,7 @@ def test_killed_before_and_after_each_commit(ledger: Ledger) -> None:
     chance = random.Random(7)
     told = 0
     for _ in range(1000):
-        match chance.choice(["tell", "tell", "collect", "commit", "die", "later", "rotate"]):
-            case "tell":
-                count = chance.randrange(1, 1000)
-                ledger.tell(net=count)
-                told += count
-            case "collect":
-                ledger.collector.collect()
-            case "commit":
-                ledger.collector.commit()
-            case "die":
-                ledger.die()
-            case "later":
-                ledger.now += chance.randrange(100)
-            case "rotate":
-                ledger.writer.close()
-                ledger.writer = ledger.new_writer(f"worker-{chance.random()}")
+        told += ledger.take_any_step(chance)
     ledger.die()
     ledger.collector.collect()
     assert ledger.sums() == {NET: told}

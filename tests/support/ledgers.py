@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 from ocaserve.ledger.book import HOUR_S, PERIOD_S
@@ -45,6 +46,26 @@ class Ledger:
         if lock is not None:
             os.close(lock)
         self.collector = self.start()
+
+    def take_any_step(self, chance: random.Random) -> int:
+        """One that may come at any time; how many bytes it tells of."""
+        match chance.choice(["tell", "tell", "collect", "commit", "die", "later", "rotate"]):
+            case "tell":
+                count = chance.randrange(1, 1000)
+                self.tell(net=count)
+                return count
+            case "collect":
+                self.collector.collect()
+            case "commit":
+                self.collector.commit()
+            case "die":
+                self.die()
+            case "later":
+                self.now += chance.randrange(100)
+            case "rotate":
+                self.writer.close()
+                self.writer = self.new_writer(f"worker-{chance.random()}")
+        return 0
 
     def sums(self, within: str | None = None) -> dict[str, int]:
         found = self.collector.summarize(NOON, self.now + 1, top=100, within=within)

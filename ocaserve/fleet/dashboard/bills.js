@@ -1,10 +1,12 @@
 // The page of bills: months, parties, a party's curve with its 95th percentile, what is missing.
-import {ask, authorization, call, forgetToken, setWords} from './asking.js';
+import {ask, call, setWords} from './asking.js';
 import {draw} from './chart.js';
+import {look, lookForEver, tell} from './following.js';
 import {bits, bytes, count} from './format.js';
 import {fill, number} from './tables.js';
 
 const $ = (id) => document.getElementById(id);
+const DOCUMENT = '/v1/ledger';
 const EVERY_MS = 30_000;
 const DAY_MS = 86_400_000;
 const MOST_HOLES = 50;
@@ -87,8 +89,8 @@ function showHoles({holes}) {
 
 // -- following ------------------------------------------------------------------------------------
 
-async function look() {
-  ledger = await call('GET', '/v1/ledger');
+async function show(found) {
+  ledger = found;
   showLedger();
   if (!month && ledger.months.length) month = ledger.months.at(-1).month;
   if (!month) return;
@@ -101,14 +103,9 @@ async function look() {
   showBill(bill, await call('GET', `/v1/bills/${encodeURIComponent(party)}/${month}/curve`));
 }
 
-function tell(text) {
-  $('notice').textContent = text;
-  $('notice').hidden = !text;
-}
-
 async function choose(chosenMonth, chosenParty) {
   [month, party] = [chosenMonth, chosenParty];
-  await look().then(() => tell(''), (error) => tell(error.message));
+  await look(DOCUMENT, show).catch((error) => tell(error.message));
 }
 
 async function close(each) {
@@ -120,27 +117,4 @@ async function close(each) {
   await choose(each.month, party);
 }
 
-// Whether a page may be shown at all.
-async function isLetIn() {
-  const answer = await fetch('/v1/ledger', {headers: authorization(), cache: 'no-store'});
-  if (answer.status !== 401 && answer.status !== 403) return true;
-  forgetToken();
-  return ask({question: 'A token is needed to look', consequence: 'This address is not the control plane itself.', verb: 'Look', role: 'read', act: async () => {}});
-}
-
-async function lookForEver() {
-  for (;;) {
-    try {
-      if (await isLetIn()) {
-        await look();
-        tell('');
-      }
-    } catch (error) {
-      tell(error.message);
-      $('state').className = 'badge quiet';
-    }
-    await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
-  }
-}
-
-lookForEver();
+lookForEver(DOCUMENT, show, EVERY_MS, (error) => error.message);

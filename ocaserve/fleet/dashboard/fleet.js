@@ -1,11 +1,13 @@
 // The page of the control plane: asks every two seconds, and asks back before it changes anything.
-import {ask, authorization, call, forgetToken, setWords} from './asking.js';
+import {ask, call, setWords} from './asking.js';
 import {draw} from './chart.js';
+import {look, lookForEver} from './following.js';
 import {bits, count} from './format.js';
 import {showExplanation, showOutlook, showTaken, tellOutlook} from './outcomes.js';
 import {fill, number} from './tables.js';
 
 const $ = (id) => document.getElementById(id);
+const DOCUMENT = '/v1/dashboard';
 const EVERY_MS = 2000;
 const MINUTE = 60_000;
 const HOUR = 60;  // minutes
@@ -150,7 +152,8 @@ function showShed() {
 
 const counts = (rows) => Object.entries(rows).sort().map(([name, n]) => [name.replaceAll('_', ' '), number(count(n))]);
 
-function show() {
+function show(found) {
+  now = found;
   showHead();
   showFigures();
   showMembers();
@@ -160,46 +163,6 @@ function show() {
   showShed();
   fill($('decisions'), null, counts(now.status.decisions), 'nobody has asked yet');
   fill($('documents'), null, counts(now.status.documents), 'none yet');
-}
-
-// -- following ------------------------------------------------------------------------------------
-
-function tell(text) {
-  $('notice').textContent = text;
-  $('notice').hidden = !text;
-}
-
-// Whether to go on.
-async function look() {
-  const answer = await fetch('/v1/dashboard', {headers: authorization(), cache: 'no-store'});
-  if (answer.status === 401 || answer.status === 403) {
-    const hadToken = 'Authorization' in authorization();
-    forgetToken();
-    return ask({
-      question: 'A token is needed to look', consequence: 'This address is not the control plane itself.', verb: 'Look',
-      role: 'read', fault: hadToken ? 'The last one was not one of this control plane.' : '', act: async () => {},
-    });
-  }
-  if (!answer.ok) throw new Error(`status ${answer.status}`);
-  now = await answer.json();
-  show();
-  tell('');
-  return true;
-}
-
-async function lookForEver() {
-  for (;;) {
-    try {
-      if (!await look()) {
-        tell('Nothing is shown without a token. Load the page again to give one.');
-        return;
-      }
-    } catch (error) {
-      tell('The control plane does not answer; trying again. What was handed out goes on working.');
-      $('state').className = 'badge quiet';
-    }
-    await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
-  }
 }
 
 // -- asking and acting ----------------------------------------------------------------------------
@@ -232,7 +195,7 @@ async function enable(name, lost) {
 }
 
 function lookNow() {
-  look().catch(() => {});  // it is looked again soon, and then said
+  look(DOCUMENT, show).catch(() => {});  // it is looked again soon, and then said
 }
 
 function lostBy(name) {
@@ -261,4 +224,5 @@ for (const name of ['pointerup', 'pointercancel']) {
   document.addEventListener(name, () => setTimeout(() => { isPressed = false; }));
 }
 new ResizeObserver(() => now && showShed()).observe($('shed-chart'));
-lookForEver();
+lookForEver(DOCUMENT, show, EVERY_MS,
+  () => 'The control plane does not answer; trying again. What was handed out goes on working.');

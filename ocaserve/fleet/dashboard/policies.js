@@ -1,9 +1,11 @@
 // The page of policies: what is in force, who brought it, how trials fare, and what costs and fails.
-import {ask, authorization, call, forgetToken, setWords} from './asking.js';
+import {ask, call, setWords} from './asking.js';
+import {look, lookForEver} from './following.js';
 import {count, moment, percent} from './format.js';
 import {fill, number} from './tables.js';
 
 const $ = (id) => document.getElementById(id);
+const DOCUMENT = '/v1/policies';
 const EVERY_MS = 2000;
 let now = null;
 let shown = '';
@@ -91,10 +93,11 @@ async function step(release, verb, path, consequence) {
     act: ({reason}) => call('POST', `/v1/policies/${release.release}/${path}`,
       {by: 'dashboard', ...(path === 'rollback' ? {reason} : {})}),
   });
-  look().catch(() => {});
+  look(DOCUMENT, show).catch(() => {});
 }
 
-function show() {
+function show(found) {
+  now = found;
   showHead();
   fill($('live'), ['policy', 'version', number('release'), 'by', 'since'], now.in_force.map((each) =>
     [each.name, each.version.slice(0, 12), number(each.release), wrap(each.by || '–'), at(each.since)]),
@@ -114,41 +117,4 @@ function show() {
       at(each.since), at(each.until), wrap(each.by || '–'), wrap(each.why || each.note), buttons(each)]), 'None has been handed in yet.');
 }
 
-function tell(text) {
-  $('notice').textContent = text;
-  $('notice').hidden = !text;
-}
-
-// Whether to go on.
-async function look() {
-  const answer = await fetch('/v1/policies', {headers: authorization(), cache: 'no-store'});
-  if (answer.status === 401 || answer.status === 403) {
-    forgetToken();
-    return ask({
-      question: 'A token is needed to look', consequence: 'This address is not the control plane itself.', verb: 'Look',
-      role: 'read', act: async () => {},
-    });
-  }
-  if (!answer.ok) throw new Error(`status ${answer.status}`);
-  now = await answer.json();
-  show();
-  tell('');
-  return true;
-}
-
-async function lookForEver() {
-  for (;;) {
-    try {
-      if (!await look()) {
-        tell('Nothing is shown without a token. Load the page again to give one.');
-        return;
-      }
-    } catch (error) {
-      tell('The control plane does not answer; trying again. What is in force stays in force.');
-      $('state').className = 'badge quiet';
-    }
-    await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
-  }
-}
-
-lookForEver();
+lookForEver(DOCUMENT, show, EVERY_MS, () => 'The control plane does not answer; trying again. What is in force stays in force.');
