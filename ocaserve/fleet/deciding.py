@@ -49,11 +49,18 @@ class Decider:
 
     def show(self, picture: Picture, atlas: Atlas, contents: Contents | None) -> None:
         """This is how it is now."""
+        if atlas is not self._atlas or self.servers.keys() != {each.id for each in picture.servers}:
+            self.rankings.clear()
         self._atlas, self._contents = atlas, contents
         self._in_force = picture.policies
         self._places = {each.id: each.place for each in picture.servers}
+        before = self.servers | self._full
         self._full = {}
-        self.servers = {each.id: each.server() for each in picture.servers}
+        # One that is as it was stays the same object: by that rankings see that it is.
+        self.servers = {
+            server.id: was if (was := before.get(server.id)) == server else server
+            for server in (each.server() for each in picture.servers)
+        }
         bases = {each.id: each.base for each in picture.servers if each.base}
         known = self.signers
         self.signers = {
@@ -62,7 +69,7 @@ class Decider:
             else Signer(ClientLocation(base, *self._keys.get(name, ("", b""))))
             for name, base in bases.items()
         }
-        self.rankings.clear()
+        self.rankings.note_change()
         self._look_at_use()
         now = time.monotonic()
         for name, server in list(self.servers.items()):
@@ -122,7 +129,7 @@ class Decider:
             if not self._row.is_full(self._places[name], now):
                 del self._full[name]
                 self.servers[name] = server
-                self.rankings.clear()
+                self.rankings.note_change()
 
     def _look_at_use(self) -> None:
         self.policing.changes = self._row.changes
@@ -132,4 +139,4 @@ class Decider:
         if appliance not in self._full and self._row.is_full(self._places[appliance], now):
             server = self._full[appliance] = self.servers[appliance]
             self.servers[appliance] = replace(server, fault=FULL)
-            self.rankings.clear()
+            self.rankings.note_change()

@@ -144,6 +144,14 @@ def rank_candidates(
     return tuple(tuple(group) for _, group in groupby(candidates, key=lambda each: each.order))
 
 
+def take_server(candidate: Candidate, server: Server) -> Candidate:
+    """The same with its server as it is now, which stands where it stood."""
+    if server is candidate.server:
+        return candidate
+    weight = server.weight * candidate.covered.rank.weight
+    return candidate._replace(server=server, weight=weight)
+
+
 def standing_of(shortness: int, rank: Rank, server: Server, place: Place | None) -> Standing:
     """shortness: the length of the network that is heard, negative. place: the client's."""
     known = place is not None and server.location is not None

@@ -222,10 +222,13 @@ class FleetState:
             self.used[appliance] = used
             self.policing.changes += 1
         server = self._describe(appliance, now)
-        if self.servers.get(appliance) != server:
+        if (known := self.servers.get(appliance)) != server:
             self.servers[appliance] = server
             self.changes += 1
-            self.rankings.clear()
+            if known is None:
+                self.rankings.clear()
+            else:
+                self.rankings.note_change()
             self.unpictured.set()
 
     def _check(self, appliance: str, now: float) -> None:

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ocaserve.fleet.atlas import Atlas
-from ocaserve.fleet.decisions import Group, PassedOver, Place, Server, passed_over, rank_candidates
+from ocaserve.fleet.decisions import (
+    Group,
+    PassedOver,
+    Place,
+    Server,
+    passed_over,
+    rank_candidates,
+    take_server,
+)
 from ocaserve.protocol.memo import Memo
 
 RANKINGS_BYTES = 64 << 20  # of 30,000 networks that six appliances hear
@@ -24,11 +32,23 @@ class Ranking(NamedTuple):
     ruled: dict[object, Any]
 
 
+class _Known:
+    """changes: of servers, up to which the ranking is so."""
+
+    __slots__ = ("changes", "ranking")
+
+    def __init__(self, ranking: Ranking, changes: int) -> None:
+        self.ranking, self.changes = ranking, changes
+
+
 class Rankings:
-    """To be cleared when the atlas or a server is another one."""
+    """To be cleared when the atlas is another one, or has servers that it had not; to be told of
+    servers that have changed. So those that change, which happens all the time, cost no ranking.
+    """
 
     def __init__(self) -> None:
-        self._known: Memo[tuple[int, Place | None], Ranking] = Memo(RANKINGS_BYTES)
+        self._known: Memo[tuple[int, Place | None], _Known] = Memo(RANKINGS_BYTES)
+        self._changes = 0
         self.clear = self._known.clear
 
     def __len__(self) -> int:
@@ -36,7 +56,11 @@ class Rankings:
 
     def known(self) -> list[tuple[Place | None, Sequence[Group]]]:
         """Those that are remembered, each with the place that it is for."""
-        return [(place, each.groups) for (_, place), each in self._known.items()]
+        return [(place, each.ranking.groups) for (_, place), each in self._known.items()]
+
+    def note_change(self) -> None:
+        """Some server is another one than it was."""
+        self._changes += 1
 
     def rank(
         self,
@@ -50,7 +74,34 @@ class Rankings:
         asked = (atlas.find(family, address), place)
         known = self._known.get(asked)
         if known is None:
-            groups = rank_candidates(atlas.covering(asked[0]), servers, place)
-            known = Ranking(groups, passed_over(groups), {})
-            self._known.keep(asked, known, _CANDIDATE_BYTES * sum(map(len, groups)))
-        return known
+            ranking = _rank(atlas, servers, *asked)
+            size = _CANDIDATE_BYTES * sum(map(len, ranking.groups))
+            self._known.keep(asked, _Known(ranking, self._changes), size)
+            return ranking
+        if known.changes != self._changes:
+            known.ranking = _renew(known.ranking, servers) or _rank(atlas, servers, *asked)
+            known.changes = self._changes
+        return known.ranking
+
+
+def _rank(atlas: Atlas, servers: Mapping[str, Server], region: int, place: Place | None) -> Ranking:
+    groups = rank_candidates(atlas.covering(region), servers, place)
+    return Ranking(groups, passed_over(groups), {})
+
+
+def _renew(ranking: Ranking, servers: Mapping[str, Server]) -> Ranking | None:
+    """With servers as they are now; None where that may have changed their order."""
+    is_same = True
+    for each in (each for group in ranking.groups for each in group):
+        server, was = servers.get(each.server.id), each.server
+        if server is not was:
+            if server is None or (server.kind, server.location) != (was.kind, was.location):
+                return None
+            is_same = False
+    if is_same:
+        return ranking
+    groups = tuple(
+        tuple(take_server(each, servers[each.server.id]) for each in group)
+        for group in ranking.groups
+    )
+    return Ranking(groups, passed_over(groups), {})
