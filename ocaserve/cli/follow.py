@@ -239,7 +239,7 @@ class _Telling:
             self._say(f"{position} bytes are there: going on")
 
     def __call__(self, news: News) -> None:
-        from ocaserve.client import Anew, Asked, Change, Going, NotTold, Waiting
+        from ocaserve.client import Anew, Asked, Change, Going, NotHeard, NotTold, Waiting
 
         match news:
             case Going(position, size):
@@ -251,6 +251,8 @@ class _Telling:
                 self._say_once(news, f"{urls} servers are named")
             case NotTold(why):
                 self._say_once(news, f"no list: {why}")
+            case NotHeard(why):
+                self._say(f"how it went was not taken: {why}")
             case Waiting(why):
                 self._say_once(news, f"waiting: {why}")
             case Anew():

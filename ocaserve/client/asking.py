@@ -25,8 +25,10 @@ from ocaserve.urls import is_http_url
 MOST_URLS = 32
 _MOST_BYTES = 1 << 20
 _TIMEOUT_S = 10.0
+_TOLD_WITHIN_S = 2.0  # how it went: the object is there, and nobody is to wait for that
 _MARGIN_S = 5.0  # before the end of a signature, so that a request begun then is in time
 _SIGNED_PATH = re.compile(r"/s/[A-Za-z0-9._~-]{1,40}?\.(\d{1,12})\.[A-Za-z0-9_-]{43}/")
+SESSION_FIELD = "OcaServe-Session"  # of a redirect; an answer to `POST /v1/steer` has it in itself
 _FINAL = frozenset({400, 401, 403, 404, 405, 410, 413, 414, 422})
 
 
@@ -38,11 +40,27 @@ class AskError(Exception):
         self.is_final = is_final
 
 
+class Session(NamedTuple):
+    """Where it is told how it went, and the token by which that is of this client."""
+
+    url: str
+    token: str
+
+
+class Fared(NamedTuple):
+    """How a client fared. failovers: how often it left a server."""
+
+    failovers: int
+    seconds: float
+    bytes: int
+
+
 class Ranked(NamedTuple):
     """URLs, best first. good_s: for how long."""
 
     urls: list[str]
     good_s: float = float("inf")
+    session: Session | None = None
 
 
 class ListSource(Protocol):
@@ -66,8 +84,10 @@ class Redirect:
                 raise await _refusal(response)
             location = response.headers.get("Location")
             links = response.headers.getall("Link", [])
+            told_at = _session_of(self._url, response.headers.get(SESSION_FIELD, ""))
         best = [urljoin(self._url, location)] if location else []
-        return _ranked([*best, *duplicates(links, self._url)], self._clock())
+        ranked = _ranked([*best, *duplicates(links, self._url)], self._clock())
+        return ranked._replace(session=told_at)
 
 
 class Steering:
@@ -99,12 +119,26 @@ class Steering:
         except msgspec.DecodeError as error:
             raise AskError(f"{self._url}: {error}") from None
         ranked = _ranked(told.objects.get(self._key, []), self._clock())
-        return Ranked(ranked.urls, min(ranked.good_s, max(told.ttl_s, 1.0)))
+        good_s = min(ranked.good_s, max(told.ttl_s, 1.0))
+        return Ranked(ranked.urls, good_s, _session_of(self._url, told.session))
 
 
 class _Decision(Struct):
     objects: dict[str, list[str]]
     ttl_s: float = float("inf")
+    session: str = ""
+
+
+async def tell_how_it_went(session: aiohttp.ClientSession, of: Session, fared: Fared) -> None:
+    """Tell whoever named the servers. Raises AskError."""
+    body = {"session": of.token, **fared._asdict()}
+    async with _calling(session, "POST", of.url, body, timeout_s=_TOLD_WITHIN_S) as response:
+        if response.status not in (200, 202, 204):
+            raise await _refusal(response)
+
+
+def _session_of(asked: str, token: str) -> Session | None:
+    return Session(urljoin(asked, "/v1/qoe"), token) if token else None
 
 
 def redirect_of(fleet: str, key: str) -> str:
@@ -162,19 +196,21 @@ async def _calling(
     url: str,
     body: object = None,
     fields: Mapping[str, str] | None = None,
+    *,
+    timeout_s: float = _TIMEOUT_S,
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """The answer to a call, not followed. Whatever goes wrong is an AskError that names the URL."""
     name = plain(url)
     try:
         async with (
-            asyncio.timeout(_TIMEOUT_S),
+            asyncio.timeout(timeout_s),
             session.request(
                 method, url, json=body, headers=fields, allow_redirects=False
             ) as response,
         ):
             yield response
     except TimeoutError:
-        raise AskError(f"{name}: no answer in {_TIMEOUT_S:g} s") from None
+        raise AskError(f"{name}: no answer in {timeout_s:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise AskError(f"{name}: {plain(reason_of(error))}") from None
 

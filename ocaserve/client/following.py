@@ -14,7 +14,14 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import aiohttp
 
-from ocaserve.client.asking import AskError, ListSource, reason_of
+from ocaserve.client.asking import (
+    AskError,
+    Fared,
+    ListSource,
+    Session,
+    reason_of,
+    tell_how_it_went,
+)
 from ocaserve.client.course import (
     Ask,
     BeginAnew,
@@ -66,6 +73,12 @@ class NotTold(NamedTuple):
     why: str
 
 
+class NotHeard(NamedTuple):
+    """Who named the servers has not taken it how it went."""
+
+    why: str
+
+
 class Waiting(NamedTuple):
     """Nobody can be asked now."""
 
@@ -83,7 +96,7 @@ class Going(NamedTuple):
     size: int
 
 
-News: TypeAlias = Change | Asked | NotTold | Waiting | Anew | Going
+News: TypeAlias = Change | Asked | NotTold | NotHeard | Waiting | Anew | Going
 
 
 class Figures(NamedTuple):
@@ -185,8 +198,30 @@ class _Follower:
         self._received = 0
         self._told = 0
         self._anew = 0
+        self._failovers = 0
+        self._named_by: Session | None = None
 
     async def run(self) -> Outcome:
+        """All of it, and then a word to who named the servers, if that wants one."""
+        began = monotonic()
+        try:
+            outcome = await self._follow()
+        except FollowError:
+            await self._tell_how_it_went(monotonic() - began)
+            raise
+        await self._tell_how_it_went(monotonic() - began)
+        return outcome
+
+    async def _tell_how_it_went(self, seconds: float) -> None:
+        if self._named_by is None:
+            return
+        fared = Fared(self._failovers, seconds, self._received)
+        try:
+            await tell_how_it_went(self._session, self._named_by, fared)
+        except AskError as error:
+            self._tell(NotHeard(str(error)))
+
+    async def _follow(self) -> Outcome:
         while True:
             step = self._course.next(self._clock.now())
             self._tell_changes()
@@ -219,6 +254,7 @@ class _Follower:
             self._course.not_told(str(error), self._clock.now(), is_final=error.is_final)
             return
         self._tell(Asked(len(ranked.urls), ranked.good_s))
+        self._named_by = ranked.session or self._named_by
         now = self._clock.now()
         self._course.told(ranked.urls, now + ranked.good_s, now)
 
@@ -236,6 +272,7 @@ class _Follower:
                 await self._begin(wanted, opened)
                 await self._receive(response, opened.length)
         except SourceError as error:
+            self._failovers += 1
             self._course.left(error.fault, plain(str(error)), self._clock.now())
         else:
             self._course.span_ended(self._clock.now())

@@ -13,6 +13,7 @@ from ocaserve.control.bookkeeping import start_bookkeeping
 from ocaserve.control.broker import start_broker
 from ocaserve.control.chronicle import start_chronicle
 from ocaserve.control.endpoints import new_app, offer
+from ocaserve.control.engine_metrics import EngineMetrics
 from ocaserve.control.fill_watch import start_fill_watch
 from ocaserve.control.handlers import (
     dashboard,
@@ -75,7 +76,12 @@ def build_app(state: ControlState) -> web.Application:
     start_fill_watch(app)
     start_popularity_watch(app)
     start_snapshots(app)
-    for collector in (ApplianceCollector(state), ControlMetrics(app), HealthMetrics(app)):
+    for collector in (
+        EngineMetrics(state.counters),
+        ApplianceCollector(state),
+        ControlMetrics(app),
+        HealthMetrics(app),
+    ):
         state.registry.register(collector)
     offer(app, ENDPOINTS)
     return app

@@ -116,7 +116,8 @@ def redirect(asked: ClientCall) -> Reply | MissingRulings:
         raise nobody(decision)
     links = [f"<{url}>; rel=duplicate; pri={place}" for place, url in enumerate(urls[1:], 2)]
     link = f"Link: {', '.join(links)}\r\n" if links else ""
-    return Reply(307, f"Location: {urls[0]}\r\n{link}".encode(), b"")
+    session = f"OcaServe-Session: {decision.session}\r\n" if decision.session else ""
+    return Reply(307, f"Location: {urls[0]}\r\n{link}{session}".encode(), b"")
 
 
 def nobody(decision: Decision) -> Problem:
@@ -157,7 +158,8 @@ ENDPOINTS = (
         body=SteerRequest, is_large=True,
     ),
     Endpoint(
-        "GET", "/r/{key:.+}", redirect, "To the best URL; `Link` has the others",
+        "GET", "/r/{key:.+}", redirect,
+        "To the best URL; `Link` has the others, `OcaServe-Session` what `POST /v1/qoe` takes",
         "Temporary Redirect", status=307, media="text/plain", role=Role.ANYONE,
         lane=Lane.STEERING, query=RedirectQuery, refuses=(404, 422, 503),
     ),

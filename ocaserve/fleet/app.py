@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from ocaserve.bills.bookkeeper import Bookkeeper
 from ocaserve.control.auth import Guard
 from ocaserve.control.endpoints import DEFECTS, new_app, offer, run_in_background
+from ocaserve.control.engine_metrics import EngineMetrics
 from ocaserve.control.handlers import openapi
 from ocaserve.control.own_metrics import ControlMetrics
 from ocaserve.fleet import (
@@ -46,6 +47,7 @@ from ocaserve.fleet.policy_service import open_office
 from ocaserve.fleet.policy_storing import MemoryPolicies, PolicyStore
 from ocaserve.fleet.publishing import Publisher
 from ocaserve.fleet.shared_state import SharedState
+from ocaserve.metrics import CounterMap
 from ocaserve.settings.fleet import FleetTokens
 
 _log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ def build_operators(
     publisher: Publisher | None = None,
     ledger: Bookkeeper | None = None,
     policies: PolicyStore | None = None,
+    counters: CounterMap | None = None,
 ) -> web.Application:
     """For operators, appliances and Prometheus; it keeps the state up to date as well.
 
@@ -86,7 +89,7 @@ def build_operators(
     popularity_file: where it is kept what clients ask for; None: in memory alone.
     shared: what other instances know, where there are some. keeper: of the file of what is known.
     publisher: who shows workers what is known. ledger: of all appliances.
-    policies: where their releases are kept; None: in memory alone.
+    policies: where their releases are kept; None: in memory alone. counters: of all workers.
     """
     settings = state.settings
     guard = Guard(tokens.roles, local_token)
@@ -100,6 +103,8 @@ def build_operators(
     app[REGISTRY] = registry = CollectorRegistry(auto_describe=False)
     for collector in (FleetMetrics(state), ControlMetrics(app)):
         registry.register(collector)
+    if counters is not None:
+        registry.register(EngineMetrics(counters))
     if ledger is not None:
         app[LEDGER] = ledger
         record_intake.start_intake(app, ledger)

@@ -10,6 +10,7 @@ from typing import Any
 from ocaserve.bills.bookkeeper import Bookkeeper
 from ocaserve.bills.from_settings import open_vault
 from ocaserve.bills.parties import Grouping
+from ocaserve.control.engine_metrics import EngineMetrics
 from ocaserve.control.metrics_reference import describe_metric
 from ocaserve.control.openapi import describe_api
 from ocaserve.control.reference import describe_document
@@ -22,6 +23,8 @@ from ocaserve.fleet.policy_metrics import PolicyMetrics
 from ocaserve.fleet.policy_office import PolicyOffice
 from ocaserve.fleet.policy_shadows import Shadows
 from ocaserve.fleet.policy_storing import MemoryPolicies
+from ocaserve.metrics import CounterMap
+from ocaserve.serving.counters import COUNTERS, GAUGES
 from ocaserve.settings.fleet import Fleet
 
 _HEAD = """\
@@ -40,7 +43,9 @@ _METRICS = """
 ## Metrics
 
 What `/metrics` tells Prometheus, beside what it counts of its own API (`ocaserve_control_`, as in
-[metrics.md](metrics.md)). Counters begin anew with the process. Alerts on these are in
+[metrics.md](metrics.md)). What workers count of connections, requests and times has the names that
+it has at an appliance, and goes on over crashes of any process; all others begin anew with the
+process. Alerts on these are in
 `deploy/prometheus`, panels in `deploy/grafana`.
 
 | metric | type | labels | what |
@@ -69,6 +74,7 @@ def describe_fleet_reference() -> str:
         *FleetMetrics(state).collect(),
         *FleetLedgerMetrics(ledger).collect(),
         *PolicyMetrics(office, state).collect(),
+        *EngineMetrics(CounterMap(COUNTERS, GAUGES, 1)).collect(),
     )
     metrics = sorted(collected, key=lambda each: each.name)
     return f"{calls}{_METRICS}{''.join(map(describe_metric, metrics))}"

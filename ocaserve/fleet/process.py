@@ -99,7 +99,16 @@ async def _serve(given: Given, folder: Path, sheet: GrantSheet) -> None:
         local_token = stack.enter_context(_local_token(list(given.listeners), tokens))
         policies = choose_policy_store(url, file)
         app = build_operators(
-            state, tokens, local_token, popularity_file, shared, keeper, publisher, ledger, policies
+            state,
+            tokens,
+            local_token,
+            popularity_file,
+            shared,
+            keeper,
+            publisher,
+            ledger,
+            policies,
+            given.counters,
         )
         runner = _runner_of(app)
         await runner.setup()

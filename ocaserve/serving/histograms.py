@@ -2,7 +2,7 @@
 
 A value is a whole number, of microseconds or bytes, and its bucket is the number of its bits: one
 integer operation instead of a search, and the same buckets for a microsecond and for an hour. What
-is of no use at either end is left out where they are shown (`ocaserve.control.appliance_metrics`).
+is of no use at either end is left out where they are shown (`ocaserve.control.engine_metrics`).
 """
 
 from __future__ import annotations

@@ -11,7 +11,13 @@ import pytest
 from aiohttp import web
 
 from ocaserve.client import AskError, Ranked, Redirect, Steering
-from ocaserve.client.asking import duplicates, redirect_of, seconds_left
+from ocaserve.client.asking import (
+    SESSION_FIELD,
+    Session,
+    duplicates,
+    redirect_of,
+    seconds_left,
+)
 
 TOKEN = "x" * 43
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -58,6 +64,24 @@ async def test_redirect(serve: Serve, session: aiohttp.ClientSession) -> None:
     url = redirect_of(await serve(answer), "a film")
     ranked = await Redirect(url, clock=lambda: 1_000).ask(session)
     assert ranked == Ranked(["https://a.example/film", signed, "https://c.example/film"], 95)
+
+
+async def test_session_is_that_of_the_control_plane(
+    serve: Serve, session: aiohttp.ClientSession
+) -> None:
+    """By whichever of both ways the servers are asked for."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        urls = ["https://a.example/film"]
+        if request.method == "POST":
+            return web.json_response({"objects": {"film": urls}, "session": "steered"})
+        return web.Response(status=307, headers={"Location": urls[0], SESSION_FIELD: "led"})
+
+    fleet = await serve(answer)
+    led = await Redirect(f"{fleet}/r/film").ask(session)
+    steered = await Steering(fleet, "film").ask(session)
+    assert led.session == Session(f"{fleet}/v1/qoe", "led")
+    assert steered.session == Session(f"{fleet}/v1/qoe", "steered")
 
 
 async def test_steering(serve: Serve, session: aiohttp.ClientSession) -> None:

@@ -14,12 +14,15 @@ from ocaserve.client import (
     Change,
     FollowError,
     News,
+    NotHeard,
     Patience,
+    Ranked,
     Stream,
     Version,
     follow,
     make_session,
 )  # fmt: skip
+from ocaserve.client.asking import Session
 from ocaserve.client.receiving import PartialFile
 from tests.support.streams import close
 
@@ -197,3 +200,36 @@ async def test_a_full_disk_ends_it(start: Start, session: aiohttp.ClientSession)
     urls = [await start(right), await start(right)]
     with pytest.raises(FollowError, match="No space left"):
         await follow(session, Stream(refuse), urls=urls, patience=QUICK)
+
+
+class _Named:
+    """Servers that a control plane at `qoe` has named."""
+
+    def __init__(self, urls: list[str], qoe: str) -> None:
+        self.ranked = Ranked(urls, 60, Session(qoe, "token"))
+
+    async def ask(self, _: aiohttp.ClientSession) -> Ranked:
+        return self.ranked
+
+
+async def test_tells_how_it_went(start: Start, session: aiohttp.ClientSession) -> None:
+    """Once, with what it left on the way; a control plane that will not hear it changes nothing."""
+    told: list[bytes] = []
+    statuses = [b"204 No Content", b"403 Forbidden"]
+
+    async def hear(writer: asyncio.StreamWriter, request: bytes) -> None:
+        told.append(request.partition(b"\r\n")[0])
+        status = statuses.pop(0)
+        writer.write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
+        await writer.drain()
+
+    qoe, servers = await start(hear), [await start(half), await start(right)]
+    for unheard in (0, 1):
+        news: list[News] = []
+        outcome = await follow(
+            session, Stream(lambda _: None), source=_Named(servers, qoe), patience=QUICK,
+            tell=news.append,
+        )  # fmt: skip
+        assert outcome.version.size == len(BODY)
+        assert len([each for each in news if isinstance(each, NotHeard)]) == unheard
+    assert told == [b"POST /film HTTP/1.1"] * 2

@@ -296,6 +296,8 @@ async def test_a_client_speaks_of_itself_alone(operator: Operator) -> None:
     assert await tell(operator, "", 0, session) == 204
     assert await tell(operator, "", 0, session[:-6] + "AAAA==") == 403
     assert await tell(operator, "", 0, "no session") == 403
+    led = await operator.app.call(operator.app.clients, "GET", "/r/film?ip=11.1.1.1")
+    assert await tell(operator, "", 0, led.headers["ocaserve-session"]) == 204
     signer = SessionSigner(b"another")
     assert await tell(operator, "", 0, signer.sign(SteeredSession(1, True, b"x", 1))) == 403
     tellers = Tellers()

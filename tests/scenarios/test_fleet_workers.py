@@ -80,6 +80,21 @@ class Asking:
                 self.answers.append(error)
 
 
+def test_metrics_tell_of_workers(fleet: FleetProcess) -> None:
+    """Of both together, by the names that they have at an appliance."""
+    served = b'ocaserve_fleet_decisions_total{result="served"}'
+    eventually(lambda: metric(fleet, served) >= 8, "decisions are noted")
+    answered = metric(fleet, b'ocaserve_responses_total{code="2xx"}')
+    assert metric(fleet, b"ocaserve_requests_total") >= answered >= metric(fleet, served)
+    assert metric(fleet, b"ocaserve_first_byte_seconds_count") >= answered
+
+
+def metric(fleet: FleetProcess, name: bytes) -> float:
+    lines = fleet.get("/metrics").body.splitlines()
+    (found,) = [line for line in lines if line.startswith(name + b" ")]
+    return float(found.split()[-1])
+
+
 def test_control_killed_costs_no_answer(fleet: FleetProcess, tmp_path: Path) -> None:
     """What it knew its successor knows, though nothing is kept on a disk of the operator's."""
     control = child(fleet, "oca-control")
