@@ -139,13 +139,16 @@ class Daemon:
 
     def counters(self) -> dict[str, int]:
         """Each counter and gauge, added up over all workers there have been."""
-        return {name: sum(self.counts_of_workers(name)) for name in self._names}
+        words, width = self._words(), len(self._names)
+        return {name: sum(words[place::width]) for place, name in enumerate(self._names)}
 
     def counts_of_workers(self, name: str) -> list[int]:
         """One counter or gauge, for each slot that a worker has or may have."""
+        return self._words()[self._names.index(name) :: len(self._names)]
+
+    def _words(self) -> list[int]:
         data = os.pread(self._memory, os.fstat(self._memory).st_size, 0)
-        words = memoryview(data).cast("Q").tolist()
-        return words[self._names.index(name) :: len(self._names)]
+        return memoryview(data).cast("Q").tolist()
 
 
 def _as_address(text: str) -> Address:
