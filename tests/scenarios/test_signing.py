@@ -277,7 +277,8 @@ def test_keys_are_rotated_without_a_restart(store: Path, tmp_path: Path) -> None
         assert statuses() == [200, 200, 403]
         write_keys("30", "31")
         reload("reloaded: ")
-        assert statuses() == [403, 200, 200]
+        # A connection that the worker before has accepted already is its own.
+        eventually(lambda: statuses() == [403, 200, 200], "the old key counts no more")
     finally:
         running.stop()
     assert not any(secret in log.read_text() for secret in SECRETS.values())

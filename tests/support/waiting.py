@@ -9,7 +9,7 @@ from typing import TypeVar
 
 Seen = TypeVar("Seen")
 
-_LOOK_AGAIN_S = 0.02
+_LOOK_AGAIN_S = 0.05
 
 
 def eventually(look: Callable[[], Seen | None], what: str, *, timeout_s: float = 15) -> Seen:
