@@ -271,7 +271,7 @@ def test_under_load(lab: Lab, name: str, number: signal.Signals, may_end: bool) 
     lab.await_up(bird)
     since = bird.since("main")
     bird.set_routes(load(6_000, med=1))
-    eventually(lambda: len(lab.routes(bird)) > 300, "some are reported")
+    eventually(lambda: len(lab.routes(bird)) > 300, "some are reported", every_s=0.2)
     victims = lab.victims(name)
     for victim in victims:
         os.kill(victim, number)
@@ -288,7 +288,8 @@ def test_under_load(lab: Lab, name: str, number: signal.Signals, may_end: bool) 
         except OSError:  # control is away
             return False
 
-    eventually(is_same, "the report is the router's table", timeout_s=_LONG_S)
+    # Each look makes a report of thousands of routes.
+    eventually(is_same, "the report is the router's table", timeout_s=_LONG_S, every_s=0.5)
     assert may_end or bird.since("main") == since
     bird.set_routes({})
-    eventually(lambda: not lab.routes(bird), "all are withdrawn")
+    eventually(lambda: not lab.routes(bird), "all are withdrawn", every_s=0.5)

@@ -12,13 +12,22 @@ Seen = TypeVar("Seen")
 _LOOK_AGAIN_S = 0.05
 
 
-def eventually(look: Callable[[], Seen | None], what: str, *, timeout_s: float = 15) -> Seen:
-    """Return the first true value of `look`. Raises TimeoutError, which names `what`."""
+def eventually(
+    look: Callable[[], Seen | None],
+    what: str,
+    *,
+    timeout_s: float = 15,
+    every_s: float = _LOOK_AGAIN_S,
+) -> Seen:
+    """Return the first true value of `look`. Raises TimeoutError, which names `what`.
+
+    every_s: between two looks; longer where a look takes long.
+    """
     deadline = time.monotonic() + timeout_s
     while not (seen := look()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not in {timeout_s} s; last seen: {seen!r}")
-        time.sleep(_LOOK_AGAIN_S)
+        time.sleep(every_s)
     return seen
 
 
