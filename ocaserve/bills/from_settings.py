@@ -72,15 +72,24 @@ def read_bill_key(fleet: Fleet) -> BillKey | None:
     """The newest one; None without a file. Raises SettingsError."""
     if not fleet.bill_keys_file:
         return None
+    signing = _read_signing(fleet.bill_keys_file)
+    version = newest_version(signing)
+    return BillKey(version, bytes.fromhex(signing.keys[version]))
+
+
+def read_bill_keys(file: str) -> Mapping[str, bytes]:
+    """All of a file, by version. Raises SettingsError."""
+    return {name: bytes.fromhex(key) for name, key in _read_signing(file).keys.items()}
+
+
+def _read_signing(file: str) -> Signing:
     try:
-        signing = read_keys(Signing(keys_file=fleet.bill_keys_file))
+        return read_keys(Signing(keys_file=file))
     except SettingsError as error:
         faults = [
             each.replace("signing.keys_file", "fleet.bill_keys_file") for each in error.faults
         ]
         raise SettingsError(faults) from None
-    version = newest_version(signing)
-    return BillKey(version, bytes.fromhex(signing.keys[version]))
 
 
 def open_ledger(fleet: Fleet, state: Path | None) -> Bookkeeper | None:

@@ -100,10 +100,8 @@ def _write(
         "UPDATE life SET state = ?, closed_at = ?, accepted = ?, completeness = ?",
         life.state.value, life.closed_at, life.accepted, msgspec.json.encode(whole).decode(),
     )  # fmt: skip
-    tables.run_many(
-        "INSERT INTO bills VALUES (?, ?)",
-        [(each.party, msgspec.json.encode(each).decode()) for each in bills],
-    )
+    rows = [(each.party, msgspec.json.encode(each).decode()) for each in bills]
+    tables.append("bills", rows)
 
 
 # -- what must be equal --------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import count
@@ -43,6 +43,12 @@ class PostgresqlTables:
     def run_many(self, statement: str, rows: Iterable[Row]) -> None:
         with self._connection.cursor() as cursor:
             cursor.executemany(_translate(statement), rows)
+
+    def append(self, table: str, rows: Sequence[Row]) -> None:
+        """By COPY, which takes a fraction of what as many INSERTs take, on both sides."""
+        with self._connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
 
 
 @lru_cache(256)

@@ -6,7 +6,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,11 @@ class SqliteTables:
 
     def run_many(self, statement: str, rows: Iterable[Row]) -> None:
         self._database.executemany(statement, rows)
+
+    def append(self, table: str, rows: Sequence[Row]) -> None:
+        if rows:
+            places = ", ".join("?" * len(rows[0]))
+            self.run_many(f"INSERT INTO {table} VALUES ({places})", rows)  # noqa: S608 - our own
 
 
 class SqliteVault:

@@ -148,8 +148,8 @@ class _MonthIntake:
                 added += [(chain.id, each) for each in fresh]
         write_chains(self._tables, changed)
         self.taken.counts[TakenAs.LATE if self._is_late else TakenAs.NEW] += len(added)
-        self._tables.run_many(
-            "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        self._tables.append(
+            "records",
             [self._row(chain, each, sites.get(each.appliance, "")) for chain, each in added],
         )
         fresh_ones = [each for _, each in added]
@@ -248,4 +248,4 @@ class _MonthIntake:
             for each, by_party in self._split(records, sites)
             for party, count in by_party.items()
         ]
-        self._tables.run_many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        self._tables.append("entries", rows)

@@ -47,6 +47,9 @@ class MonthTables(Protocol):
     def run_many(self, statement: str, rows: Iterable[Row]) -> None:
         """Once for each row of values."""
 
+    def append(self, table: str, rows: Sequence[Row]) -> None:
+        """Put rows into a table, with values for all its columns, none of which is there."""
+
 
 class Vault(Protocol):
     """All months of one ledger. Every method may raise LedgerUnavailableError."""

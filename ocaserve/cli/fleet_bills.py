@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote, urlencode
 
 import click
+import msgspec
 
 from ocaserve.cli.client import ask
 from ocaserve.cli.fleet import connect_fleet, fleet_options
 from ocaserve.cli.options import json_option
-from ocaserve.cli.output import print_json, print_line, quantity
+from ocaserve.cli.output import fail, print_json, print_line, quantity
+from ocaserve.errors import SettingsError
 
 _MONTHS = "{:<9} {:<18} {:>22} {:>12} {:>9} {:>13} {:>7}"
 
@@ -167,3 +170,37 @@ def correct(
         print_json(found)
     else:
         print_line(f"{found['bytes']:,} bytes on the bill of {found['billed_in']}")
+
+
+@ledger.command()
+@click.argument("bills", nargs=-1, required=True, type=click.File("rb"), metavar="FILE...")
+@click.option(
+    "--keys-file", required=True, type=click.Path(dir_okay=False),
+    help="What is `fleet.bill_keys_file` there.",
+)  # fmt: skip
+def verify(bills: tuple[IO[bytes], ...], keys_file: str) -> None:
+    """Say whether bills are as they were signed: FILE is what `fleet bill --json` printed.
+
+    The exit status is 1 where one is not.
+    """
+    from ocaserve.bills.bill import Bill, is_signed
+    from ocaserve.bills.from_settings import read_bill_keys
+
+    try:
+        keys = read_bill_keys(keys_file)
+    except SettingsError as error:
+        fail(error)
+    wrong = 0
+    for file in bills:
+        try:
+            found = msgspec.json.decode(file.read(), type=Bill)
+        except (msgspec.DecodeError, OSError) as error:
+            raise click.ClickException(f"{file.name}: {error}") from error
+        is_right = is_signed(found, keys)
+        wrong += not is_right
+        what = (
+            f"signed {found.issued} by the key {found.key}" if is_right else "not as it was signed"
+        )
+        print_line(f"{file.name}: {found.party}, {found.month}: {what}")
+    if wrong:
+        sys.exit(1)

@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,11 @@ class MortalTables:
                 yield row
 
         self._tables.run_many(statement, counted())
+
+    def append(self, table: str, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._step()
+            self._tables.append(table, [row])
 
 
 class Mortal:

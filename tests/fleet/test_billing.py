@@ -92,7 +92,18 @@ def test_a_month_from_holes_to_a_signed_bill(
     assert "closed incomplete, signed 2" in said
     assert "accepted: a disk was lost" in said
 
-    bill = json.loads(desk.run("bill", "alpha", "2026-10", "--json"))
+    printed = desk.run("bill", "alpha", "2026-10", "--json")
+    for text, code, found in (
+        (printed, 0, "alpha, 2026-10: signed 2"),
+        (printed.replace('"bytes": ', '"bytes": 1'), 1, "not as it was signed"),
+    ):
+        file, keys = tmp_path / "bill.json", tmp_path / "bills.toml"
+        file.write_text(text)
+        asked = ["fleet", "ledger", "verify", str(file), "--keys-file", str(keys)]
+        done = CliRunner().invoke(main, asked)
+        assert (done.exit_code, found in done.output) == (code, True), done.output
+
+    bill = json.loads(printed)
     october = [each for each in records if each.start < NOVEMBER and each.seq != 7]
     sums = add_up(october)
     mine = [count for (party, _), count in sums.items() if party == "alpha"]

@@ -105,13 +105,16 @@ def faults(told: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.slow
-async def test_twenty_kills(tmp_path: Path) -> None:
-    """100 MB through 20 kills: the bytes are right, and next to none come twice."""
-    result = await run_trial(tmp_path, 100_000_000, 20, 100_000_000, seed=7)
+async def test_eight_kills(tmp_path: Path) -> None:
+    """50 MB through 8 kills: the bytes are right, and next to none come twice.
+
+    `make trial-follow` is twenty of them in a gigabyte.
+    """
+    result = await run_trial(tmp_path, 50_000_000, 8, 100_000_000, seed=7)
     assert result.is_right, result.said
-    assert result.kills == 20
-    assert result.sent <= 101_000_000
-    assert len(result.told["changes"]) >= 15
+    assert result.kills == 8
+    assert result.sent <= 50_500_000
+    assert len(result.told["changes"]) >= 6
 
 
 async def test_drip_is_left(steady: Mortal, relay: Relay) -> None:

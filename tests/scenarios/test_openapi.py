@@ -32,7 +32,7 @@ listen = ["127.0.0.1:0"]
 [control.tokens]
 operate = ["{TOKEN}"]
 """
-EXAMPLES = "6"  # of each operation, besides those that stand at the borders of its schemas
+EXAMPLES = "3"  # of each operation, besides those that stand at the borders of its schemas
 
 # What a document cannot say: whether a time is to come, which session there is, and that a text is
 # a prefix. There, a refusal of what its schema allows is no fault.
