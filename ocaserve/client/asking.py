@@ -40,7 +40,7 @@ class AskError(Exception):
         self.is_final = is_final
 
 
-class Session(NamedTuple):
+class QoeSession(NamedTuple):
     """Where it is told how it went, and the token by which that is of this client."""
 
     url: str
@@ -60,7 +60,7 @@ class Ranked(NamedTuple):
 
     urls: list[str]
     good_s: float = float("inf")
-    session: Session | None = None
+    session: QoeSession | None = None
 
 
 class ListSource(Protocol):
@@ -129,7 +129,7 @@ class _Decision(Struct):
     session: str = ""
 
 
-async def tell_how_it_went(session: aiohttp.ClientSession, of: Session, fared: Fared) -> None:
+async def tell_how_it_went(session: aiohttp.ClientSession, of: QoeSession, fared: Fared) -> None:
     """Tell whoever named the servers. Raises AskError."""
     body = {"session": of.token, **fared._asdict()}
     async with _calling(session, "POST", of.url, body, timeout_s=_TOLD_WITHIN_S) as response:
@@ -137,8 +137,8 @@ async def tell_how_it_went(session: aiohttp.ClientSession, of: Session, fared: F
             raise await _refusal(response)
 
 
-def _session_of(asked: str, token: str) -> Session | None:
-    return Session(urljoin(asked, "/v1/qoe"), token) if token else None
+def _session_of(asked: str, token: str) -> QoeSession | None:
+    return QoeSession(urljoin(asked, "/v1/qoe"), token) if token else None
 
 
 def redirect_of(fleet: str, key: str) -> str:

@@ -18,7 +18,7 @@ from ocaserve.client.asking import (
     AskError,
     Fared,
     ListSource,
-    Session,
+    QoeSession,
     reason_of,
     tell_how_it_went,
 )
@@ -199,7 +199,7 @@ class _Follower:
         self._told = 0
         self._anew = 0
         self._failovers = 0
-        self._named_by: Session | None = None
+        self._named_by: QoeSession | None = None
 
     async def run(self) -> Outcome:
         """All of it, and then a word to who named the servers, if that wants one."""

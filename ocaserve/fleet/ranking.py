@@ -32,7 +32,7 @@ class Ranking(NamedTuple):
     ruled: dict[object, Any]
 
 
-class _Known:
+class _Remembered:
     """changes: of servers, up to which the ranking is so."""
 
     __slots__ = ("changes", "ranking")
@@ -47,7 +47,7 @@ class Rankings:
     """
 
     def __init__(self) -> None:
-        self._known: Memo[tuple[int, Place | None], _Known] = Memo(RANKINGS_BYTES)
+        self._known: Memo[tuple[int, Place | None], _Remembered] = Memo(RANKINGS_BYTES)
         self._changes = 0
         self.clear = self._known.clear
 
@@ -76,7 +76,7 @@ class Rankings:
         if known is None:
             ranking = _rank(atlas, servers, *asked)
             size = _CANDIDATE_BYTES * sum(map(len, ranking.groups))
-            self._known.keep(asked, _Known(ranking, self._changes), size)
+            self._known.keep(asked, _Remembered(ranking, self._changes), size)
             return ranking
         if known.changes != self._changes:
             known.ranking = _renew(known.ranking, servers) or _rank(atlas, servers, *asked)

@@ -13,7 +13,7 @@ from aiohttp import web
 from ocaserve.client import AskError, Ranked, Redirect, Steering
 from ocaserve.client.asking import (
     SESSION_FIELD,
-    Session,
+    QoeSession,
     duplicates,
     redirect_of,
     seconds_left,
@@ -80,8 +80,8 @@ async def test_session_is_that_of_the_control_plane(
     fleet = await serve(answer)
     led = await Redirect(f"{fleet}/r/film").ask(session)
     steered = await Steering(fleet, "film").ask(session)
-    assert led.session == Session(f"{fleet}/v1/qoe", "led")
-    assert steered.session == Session(f"{fleet}/v1/qoe", "steered")
+    assert led.session == QoeSession(f"{fleet}/v1/qoe", "led")
+    assert steered.session == QoeSession(f"{fleet}/v1/qoe", "steered")
 
 
 async def test_steering(serve: Serve, session: aiohttp.ClientSession) -> None:

@@ -22,7 +22,7 @@ from ocaserve.client import (
     follow,
     make_session,
 )  # fmt: skip
-from ocaserve.client.asking import Session
+from ocaserve.client.asking import QoeSession
 from ocaserve.client.receiving import PartialFile
 from tests.support.streams import close
 
@@ -206,7 +206,7 @@ class _Named:
     """Servers that a control plane at `qoe` has named."""
 
     def __init__(self, urls: list[str], qoe: str) -> None:
-        self.ranked = Ranked(urls, 60, Session(qoe, "token"))
+        self.ranked = Ranked(urls, 60, QoeSession(qoe, "token"))
 
     async def ask(self, _: aiohttp.ClientSession) -> Ranked:
         return self.ranked

