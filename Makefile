@@ -6,7 +6,7 @@ CODE := ocaserve tests $(wildcard benchmarks bgp)
 AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
 COVERED := tests/protocol tests/test_layers.py
 
-.PHONY: all others check test format lint types fast coverage scenarios bench bench-routes bench-fill bench-queue bench-fleet bench-fleet-quick bench-steer bench-quick docs \
+.PHONY: all others exhaustive check test format lint types fast coverage scenarios bench bench-routes bench-fill bench-queue bench-fleet bench-fleet-quick bench-steer bench-quick docs \
 	clean deb test-deb test-deb-long test-systemd test-container test-ktls chaos trial-queue trial-fill trial-follow trial-bills lock audit
 
 check: lint types fast audit
@@ -21,7 +21,7 @@ lint:
 types:
 	$(PY) -m mypy --no-error-summary $(CODE)
 fast:
-	$(PY) -m pytest -q $(AT_ONCE) -m "not scenario and not slow"
+	$(PY) -m pytest -q $(AT_ONCE) -m "not scenario and not slow and not exhaustive"
 coverage:
 	$(PY) -m coverage run --branch --source=ocaserve/protocol -m pytest -q $(COVERED)
 	$(PY) -m coverage report --fail-under=100 --skip-covered
@@ -31,6 +31,8 @@ all:
 	$(PY) -m pytest -q $(AT_ONCE)
 others:  # than those that ran for their coverage
 	$(PY) -m pytest -q $(AT_ONCE) $(COVERED:%=--ignore=%)
+exhaustive:  # cases that are left out of all: five minutes
+	$(PY) -m pytest -q $(AT_ONCE) -m exhaustive
 test-ktls:  # in a virtual machine: docs/ktls.md says what it needs
 	PATH=$$PATH:/usr/sbin:/sbin PYTHON=$(abspath $(PY)) sh tests/ktls/run.sh
 bench:

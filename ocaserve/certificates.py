@@ -9,13 +9,13 @@ import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
-
-from cryptography import x509
-from cryptography.x509.oid import NameOID
+from typing import TYPE_CHECKING, NamedTuple
 
 from ocaserve.findings import Finding, Severity
 from ocaserve.settings.tls import Certificate
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 # SSLError.reason where the key is another certificate's: of the same kind of key, or of another.
 _MISMATCHES = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
@@ -39,6 +39,8 @@ class Leaf(NamedTuple):
 
 def read_leaf(file: str) -> Leaf:
     """The first certificate of a PEM file. Raises OSError, or ValueError if it holds none."""
+    from cryptography import x509  # a tenth of a start; most need none
+
     certificate = x509.load_pem_x509_certificate(Path(file).read_bytes())
     return Leaf(
         frozenset(name.lower() for name in _names(certificate)),
@@ -49,6 +51,9 @@ def read_leaf(file: str) -> Leaf:
 
 def _names(certificate: x509.Certificate) -> list[str]:
     """The alternative names; the common name where there are none (RFC 6125 section 6.4.4)."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:

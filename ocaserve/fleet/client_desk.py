@@ -78,6 +78,7 @@ class Route(NamedTuple):
     """prefix: what stands before the parts, of which there are so many. waits: it takes time."""
 
     endpoint: Endpoint
+    method: bytes
     prefix: bytes
     parts: int
     waits: bool
@@ -86,7 +87,8 @@ class Route(NamedTuple):
     def of(cls, endpoint: Endpoint) -> Route:
         path = endpoint.path
         prefix = path.partition("{")[0].encode()
-        return cls(endpoint, prefix, path.count("{"), iscoroutinefunction(endpoint.handler))
+        waits = iscoroutinefunction(endpoint.handler)
+        return cls(endpoint, endpoint.method.encode(), prefix, path.count("{"), waits)
 
     def split(self, path: bytes) -> list[str] | None:
         """The parts of a path; the last may hold slashes. None: it is not of this route."""
@@ -142,7 +144,7 @@ class Desk:
         path = inquiry.target.partition(b"?")[0]
         for route in self._routes:
             endpoint = route.endpoint
-            if endpoint.is_large and endpoint.method.encode() == inquiry.method:
+            if endpoint.is_large and route.method == inquiry.method:
                 if route.split(path) is None:
                     continue
                 try:
@@ -186,7 +188,7 @@ class Desk:
             parts = route.split(path)
             if parts is None:
                 continue
-            if endpoint.method.encode() != method:
+            if route.method != method:
                 allowed.append(endpoint.method)
                 continue
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,12 +29,27 @@ SEEN = FolderSight("/disk1", "", is_writable=True)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("title", "name"), SETTINGS)
+def test_some_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, title: str, name: str
+) -> None:
+    """A third of them, others for each setting."""
+    try_values(tmp_path, monkeypatch, title, name, VALUES[len(name) % 3 :: 3])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("title", "name"), SETTINGS)
 def test_any_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, title: str, name: str) -> None:
+    try_values(tmp_path, monkeypatch, title, name, VALUES)
+
+
+def try_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, title: str, name: str, values: Sequence[str]
+) -> None:
     (tmp_path / "disk1").mkdir()
     if title != "[[store]]":  # 6,000 processes that look at it would take a minute
         monkeypatch.setattr(stores, "look_at_folders", lambda paths: dict.fromkeys(paths, SEEN))
     store = "" if title == "[[store]]" else '[[store]]\npath = "disk1"\n'
-    for value in VALUES:
+    for value in values:
         file = tmp_path / "ocaserve.toml"
         file.write_text(f"{title}\n{name} = {value}\n{store}")
         examined = examine(base=str(file))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocaserve.fleet.atlas import NOWHERE, Atlas
@@ -62,6 +62,7 @@ def test_is_what_looking_at_all_finds(known: Known) -> None:
     insist_that_it_is(draw_up(known), known)
 
 
+@settings(max_examples=40)
 @given(st.lists(KNOWN, min_size=2, max_size=4))
 def test_what_has_changed_is_drawn(steps: list[Known]) -> None:
     """One survey after the other finds what each would alone."""

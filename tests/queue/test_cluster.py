@@ -20,6 +20,7 @@ from ocaserve.queue import (
     encode_body,
     open_queues,
 )
+from tests.support.valkey import make_valkey
 from tests.support.waiting import eventually
 
 _SLOTS = ((0, 8191), (8192, 16383))  # the second has the list of queues
@@ -34,7 +35,7 @@ def ask(server: ValkeyServer, *words: Any) -> Any:
 @pytest.fixture
 def cluster() -> Iterator[list[ValkeyServer]]:
     """Two that know each other, and have half of the slots each."""
-    servers = [ValkeyServer(config={"cluster-enabled": "yes"}) for _ in _SLOTS]
+    servers = [make_valkey(config={"cluster-enabled": "yes"}) for _ in _SLOTS]
     try:
         for server, slots in zip(servers, _SLOTS, strict=True):
             server.start()
@@ -106,7 +107,7 @@ async def test_silent_node(cluster: list[ValkeyServer], monkeypatch: pytest.Monk
 async def test_silent_sentinel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Likewise."""
     monkeypatch.setattr("ocaserve.queue.calling.ANSWER_S", 0.3)
-    with ValkeyServer() as server:
+    with make_valkey() as server:
         before = connections(server)
         async with opened(f"redis+sentinel://127.0.0.1:{server.port}/main") as queues:
             with silence(server), pytest.raises(QueueUnavailableError):

@@ -8,7 +8,9 @@ import pytest
 
 from tests.chaos.trial import hold_trial, usable_faults
 
-pytestmark = [pytest.mark.scenario, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.scenario, pytest.mark.slow, pytest.mark.exhaustive, pytest.mark.timeout(300),
+]  # fmt: skip
 
 
 def test_everything_goes_wrong(tmp_path: Path) -> None:

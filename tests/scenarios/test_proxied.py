@@ -149,6 +149,7 @@ def test_balancer_that_checks(daemon: Daemon) -> None:
     """It may name nobody, or go again without a word."""
     local = SIGNATURE + b"\x20\x00\x00\x00"
     assert fetch(daemon.address, local + request("/healthz")).status in (200, 503)
+    eventually(lambda: not daemon.counters()["connections"], "the end of that is counted")
     before = daemon.counters()["close_client_closed"]
     Wire(daemon.address).close()
     eventually(lambda: daemon.counters()["close_client_closed"] == before + 1, "it is counted")

