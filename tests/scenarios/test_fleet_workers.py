@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -116,11 +117,15 @@ def test_control_killed_costs_no_answer(fleet: FleetProcess, tmp_path: Path) -> 
 
 def is_kept(folder: Path) -> bool:
     """By control, in the folder of the run."""
-    for file in (folder / "run").glob("*/fleet.db"):
-        with closing(sqlite3.connect(file)) as connection, suppress(sqlite3.OperationalError):
-            (count,) = connection.execute("SELECT count(*) FROM appliances").fetchone()
-            return bool(count == 2)
-    return False
+    return any(count_kept(file) == 2 for file in (folder / "run").glob("*/fleet.db"))
+
+
+def count_kept(file: Path) -> int:
+    """The appliances that are written down."""
+    with closing(sqlite3.connect(file)) as connection, suppress(sqlite3.OperationalError):
+        (count,) = connection.execute("SELECT count(*) FROM appliances").fetchone()
+        return int(count)
+    return 0
 
 
 def test_worker_killed_is_replaced(fleet: FleetProcess) -> None:
@@ -161,3 +166,39 @@ def test_reload_refuses_nobody(fleet: FleetProcess, tmp_path: Path) -> None:
     fleet.process.send_signal(signal.SIGHUP)
     eventually(lambda: "reload refused" in (tmp_path / "fleet.log").read_text(), "it is refused")
     assert fleet.steer("11.1.1.1", "x")["ttl_s"] == 77
+
+
+def test_new_version_refuses_nobody(tmp_path: Path) -> None:
+    """It takes over the sockets, and knows what the one before has kept."""
+    with FleetProcess.running(tmp_path, TOML, workers=2) as fleet:
+        tell(fleet)
+        eventually(lambda: count_kept(tmp_path / "fleet.db") == 2, "it is kept")
+        with ended_at_last(tmp_path / "fleet.log"), Asking(fleet) as asking:
+            fleet.process.send_signal(signal.SIGUSR2)
+            assert fleet.process.wait(40) == 0
+            eventually(lambda: fleet.taking() == {"oca-1", "oca-2"}, "the new one knows all")
+            answered = len(asking.answers)
+            eventually(lambda: len(asking.answers) > answered + 8, "the new one answers")
+    assert not [each for each in asking.answers if isinstance(each, Exception)]
+    known = {frozenset(each) for each in asking.answers if isinstance(each, set)}
+    assert known == {frozenset({"oca-1", "oca-2"})}
+
+
+@contextmanager
+def ended_at_last(log: Path) -> Iterator[None]:
+    """Stop the version that has taken over: it is nobody's child here."""
+    try:
+        yield
+    finally:
+        for pid in re.findall(r"starting a new version \(pid (\d+)\)", log.read_text()):
+            with suppress(psutil.NoSuchProcess):
+                new = psutil.Process(int(pid))
+                new.terminate()
+                eventually(lambda new=new: not is_alive(new), "it has ended")  # type: ignore[misc]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Who has ended may wait for an init that does not ask."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
