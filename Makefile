@@ -6,7 +6,7 @@ CODE := ocaserve tests $(wildcard benchmarks bgp)
 AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
 COVERED := tests/protocol tests/test_layers.py
 
-.PHONY: all others exhaustive check test format lint types fast coverage scenarios bench bench-routes bench-fill bench-queue bench-fleet bench-fleet-quick bench-steer bench-quick docs \
+.PHONY: all others again exhaustive check test format lint types fast coverage scenarios bench bench-routes bench-fill bench-queue bench-fleet bench-fleet-quick bench-steer bench-quick docs \
 	clean deb test-deb test-deb-long test-systemd test-container test-ktls chaos trial-queue trial-fill trial-follow trial-bills lock audit
 
 check: lint types fast audit
@@ -30,7 +30,11 @@ scenarios:
 all:
 	$(PY) -m pytest -q $(AT_ONCE)
 others:  # than those that ran for their coverage
-	$(PY) -m pytest -q $(AT_ONCE) $(COVERED:%=--ignore=%)
+	$(PY) -m pytest -q $(AT_ONCE) $(COVERED:%=--ignore=%) || $(MAKE) again
+# What fails beside two others on a busy machine, which starves clocks, is tried once more by itself.
+# A defect fails twice; what failed once stands above.
+again:
+	$(PY) -m pytest -q --last-failed --last-failed-no-failures none
 exhaustive:  # cases that are left out of all: five minutes
 	$(PY) -m pytest -q $(AT_ONCE) -m exhaustive
 test-ktls:  # in a virtual machine: docs/ktls.md says what it needs
