@@ -11,7 +11,7 @@ from tests.bills.trial import arguments, engine, run
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("kind", "records"), [("sqlite", 6_000), ("postgresql", 1_500)])
+@pytest.mark.parametrize(("kind", "records"), [("sqlite", 6_000), ("postgresql", 1_800)])
 def test_sums_are_right_to_the_byte_whoever_is_killed(
     kind: str, records: int, tmp_path: Path
 ) -> None:
