@@ -17,7 +17,7 @@ def test_sums_are_right_to_the_byte_whoever_is_killed(
 ) -> None:
     args = arguments(
         kind, "--records", str(records), "--periods", "600", "--parties", "40",
-        "--life", str(records // 2),
+        "--life", str(records // 3),
     )  # fmt: skip
     with engine(kind, tmp_path) as url:
         found = run(url, args)
