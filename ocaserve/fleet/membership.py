@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -372,10 +373,12 @@ class FleetState:
 
     async def keep_atlas(self) -> None:
         """Make another atlas where tables have changed, again and again."""
+        drawn_at = -math.inf
         while True:
             await self._is_atlas_old.wait()
             # While sites begin, drawing takes no more than a third of a core.
-            await asyncio.sleep(max(_GATHER_S, 2 * self.atlas_s))
+            rested_s = time.monotonic() - drawn_at
+            await asyncio.sleep(max(_GATHER_S, 2 * self.atlas_s - rested_s))
             self._is_atlas_old.clear()
             tables = {name: member.copy.table for name, member in self.members.items()}
             begun = time.monotonic()
@@ -385,7 +388,8 @@ class FleetState:
                 self._survey = Survey()  # what it knows may be half of what it was to know
                 raise
             self.atlas = Atlas(image, tables)
-            self.atlas_s = time.monotonic() - begun
+            drawn_at = time.monotonic()
+            self.atlas_s = drawn_at - begun
             self.rankings.clear()
             self.unpictured.set()
 
