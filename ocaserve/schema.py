@@ -11,6 +11,7 @@ faults of a file at once. So the tables are walked here, and msgspec judges the 
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -300,7 +301,7 @@ def describe_table(title: str, shape: type[Struct]) -> str:
         for row in describe_rows(shape)
     ]
     head = "| key | default | allowed | what, and why |\n|---|---|---|---|\n"
-    return f"\n## {title}\n\n{(shape.__doc__ or '').strip()}\n\n{head}{''.join(rows)}"
+    return f"\n## {title}\n\n{inspect.getdoc(shape) or ''}\n\n{head}{''.join(rows)}"
 
 
 def _show_default(info: msgspec.structs.FieldInfo, meta: Meta) -> str:

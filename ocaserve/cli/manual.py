@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -161,7 +162,7 @@ def _section(title: str, shape: type[Struct]) -> str:
         f"Default: {_prose(row.default)}; allowed: {_prose(row.allowed)}.\n"
         for row in describe_rows(shape)
     ]
-    return f'.SH "{_escape(title)}"\n{_prose(shape.__doc__ or "")}\n{"".join(rows)}'
+    return f'.SH "{_escape(title)}"\n{_prose(inspect.getdoc(shape) or "")}\n{"".join(rows)}'
 
 
 # -- the language --------------------------------------------------------------------------------
