@@ -39,7 +39,7 @@ class Leaf(NamedTuple):
 
 def read_leaf(file: str) -> Leaf:
     """The first certificate of a PEM file. Raises OSError, or ValueError if it holds none."""
-    from cryptography import x509  # a tenth of a start; most need none
+    from cryptography import x509  # a twentieth of a start; most need none
 
     certificate = x509.load_pem_x509_certificate(Path(file).read_bytes())
     return Leaf(

@@ -45,7 +45,7 @@ class PostgresqlTables:
             cursor.executemany(_translate(statement), rows)
 
     def append(self, table: str, rows: Sequence[Row]) -> None:
-        """By COPY, which takes a fraction of what as many INSERTs take, on both sides."""
+        """By COPY: one statement for all rows."""
         with self._connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
