@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
+from ocaserve.fleet.kept_tables import decode_table, encode_table
 from ocaserve.fleet.pushed_documents import (
     CapacityRow,
     Copy,
@@ -26,7 +27,7 @@ from ocaserve.fleet.pushed_documents import (
     PlaceRow,
     judge_place,
 )
-from ocaserve.fleet.tables import NO_ROUTES, Rank, Table, Tables
+from ocaserve.fleet.tables import Table, Tables
 from ocaserve.fleet.turn_up import TurnUp
 
 _log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ CREATE TABLE IF NOT EXISTS drains (id TEXT PRIMARY KEY, reason TEXT NOT NULL, si
 CREATE TABLE IF NOT EXISTS tables (digest TEXT PRIMARY KEY, routes BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS listening (until REAL NOT NULL);
 """
-_VERSION = 1
+_VERSION = 2
 
 
 class KeptAppliance(NamedTuple):
@@ -79,16 +80,6 @@ class _Known(Struct, frozen=True, kw_only=True):
     objects: HeldObjects | None = None
     is_complete: bool = True
     turn_up: TurnUp = TurnUp.IN_SERVICE  # what was kept before there was a gate took clients
-
-
-class _Row(NamedTuple):
-    """A network and what is `told` of its rank."""
-
-    network: str
-    path_length: int
-    med: int
-    is_backup: bool = False
-    weight: float = 1.0
 
 
 class Keeper:
@@ -201,16 +192,6 @@ def encode_copy(copy: Copy) -> bytes:
         is_complete=copy.is_complete, turn_up=copy.turn_up,
     )  # fmt: skip
     return msgspec.msgpack.encode(known)
-
-
-def encode_table(table: Table) -> bytes:
-    return zlib.compress(msgspec.msgpack.encode(list(table.rows())), 1)
-
-
-def decode_table(routes: bytes, tables: Tables) -> Table:
-    """Raises msgspec.MsgspecError, ValueError, zlib.error."""
-    rows = msgspec.msgpack.decode(zlib.decompress(routes), type=list[_Row])
-    return tables.change(NO_ROUTES, ((row.network, Rank(*row[1:])) for row in rows))
 
 
 def _write(connection: sqlite3.Connection, kept: KeptAppliance) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from ocaserve.fleet.keeping import decode_table, encode_table
+from ocaserve.fleet.kept_tables import decode_table, encode_table
 from ocaserve.fleet.pushed_documents import Copy, HeldObjects
 from ocaserve.fleet.tables import Table, Tables
 

@@ -8,11 +8,10 @@ order and follows changes without a look at what has not changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from bgp.prefixes import WIDTH, format_prefix, parse_prefix
@@ -33,14 +32,6 @@ class Rank(NamedTuple):
     med: int
     is_backup: bool = False
     weight: float = 1.0
-
-    @property
-    def told(self) -> tuple[Any, ...]:
-        """What is kept of it: without what communities make of it, where they make nothing."""
-        return self if self[2:] != _UNMARKED else self[:2]
-
-
-_UNMARKED = (False, 1.0)
 
 
 class Network(NamedTuple):
@@ -89,12 +80,6 @@ class Table:
     def __len__(self) -> int:
         return sum(map(len, self.routes.values()))
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Network and what is `told` of the rank of each, as texts and numbers."""
-        for family, ranks in self.routes.items():
-            for code, rank in ranks.items():
-                yield str(Network(family, code)), *rank.told
-
 
 NO_ROUTES = Table()
 
@@ -104,7 +89,7 @@ class Tables:
 
     def __init__(self) -> None:
         self._by_digest: WeakValueDictionary[int, Table] = WeakValueDictionary()
-        self._ranks: dict[Rank, Rank] = {}
+        self._ranks: dict[Rank, _Written] = {}
         self._networks: dict[str, _Parsed] = {}
 
     def __len__(self) -> int:
@@ -116,15 +101,47 @@ class Tables:
 
     def change(self, table: Table, news: Iterable[tuple[str, Rank | None]]) -> Table:
         """The table with these networks at these ranks, None for gone. Raises ValueError."""
-        changed = _Change(table)
-        for text, rank in news:
-            parsed = self._networks.get(text) or self._parse(text)
-            changed.put(parsed, rank and self._ranks.setdefault(rank, rank))
-        digest = changed.digest % _MODULUS
+        before = table.routes
+        new: dict[int, dict[int, Rank | None]] = {family: {} for family in WIDTH}
+        digest, prefix_digest = table.digest, table.prefix_digest
+        # Whole tables have tens of thousands of networks, and most of them nothing from before.
+        for text, told in news:
+            family, code, share = self._networks.get(text) or self._parse(text)
+            changed = new[family]
+            old = changed[code] if code in changed else before[family].get(code)
+            if old is not None:
+                digest -= share_of(family, code, self._write(old).text)
+                prefix_digest -= share
+            if told is None:
+                changed[code] = None
+                continue
+            rank, rank_text = self._ranks.get(told) or self._write(told)
+            digest += share_of(family, code, rank_text)
+            prefix_digest += share
+            changed[code] = rank
+        digest %= _MODULUS
         known = self._by_digest.get(digest)
         if known is None:
-            known = Table(digest, changed.prefix_digest % _MODULUS, changed.routes())
-            self._by_digest[digest] = known
+            known = self.hold(digest, prefix_digest % _MODULUS, _put_together(before, new))
+        return known
+
+    def hold(self, digest: int, prefix_digest: int, routes: Routes) -> Table:
+        """The table of this digest: the one that is known, or these routes, of which both digests
+        are.
+        """
+        known = self._by_digest.get(digest)
+        if known is None:
+            known = self._by_digest[digest] = Table(digest, prefix_digest, routes)
+        return known
+
+    def intern(self, rank: Rank) -> Rank:
+        """The one object that stands for all equal ones."""
+        return self._write(rank).rank
+
+    def _write(self, rank: Rank) -> _Written:
+        known = self._ranks.get(rank)
+        if known is None:
+            known = self._ranks[rank] = _Written(rank, text_of(*rank))
         return known
 
     def _parse(self, text: str) -> _Parsed:
@@ -143,40 +160,20 @@ class _Parsed(NamedTuple):
     share: int
 
 
-@lru_cache(maxsize=16_384)
-def _text_of(rank: Rank) -> bytes:
-    return text_of(*rank)
+class _Written(NamedTuple):
+    """A rank, and what stands for it in digests."""
+
+    rank: Rank
+    text: bytes
 
 
-class _Change:
-    """What differs from a table. That is copied only where no equal one is known."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-        self._new: dict[int, dict[int, Rank | None]] = {family: {} for family in WIDTH}
-        self.digest, self.prefix_digest = table.digest, table.prefix_digest
-
-    def put(self, network: _Parsed, rank: Rank | None) -> None:
-        family, code, share = network
-        new = self._new[family]
-        old = new[code] if code in new else self._table.routes[family].get(code)
-        if old is not None:
-            self.digest -= share_of(family, code, _text_of(old))
-        if rank is not None:
-            self.digest += share_of(family, code, _text_of(rank))
-        if (old is None) is not (rank is None):
-            self.prefix_digest += share if old is None else -share
-        new[code] = rank
-
-    def routes(self) -> Routes:
-        routes = {family: dict(ranks) for family, ranks in self._table.routes.items()}
-        for family, new in self._new.items():
-            for code, rank in new.items():
-                if rank is None:
-                    routes[family].pop(code, None)
-                else:
-                    routes[family][code] = rank
-        return routes
+def _put_together(before: Routes, new: Mapping[int, Mapping[int, Rank | None]]) -> Routes:
+    routes = {}
+    for family, changed in new.items():
+        routes[family] = ranks = {**before[family], **changed}
+        for code in [code for code, rank in changed.items() if rank is None]:
+            del ranks[code]
+    return routes  # type: ignore[return-value]  # what is None is out again
 
 
 def _hash(data: bytes) -> int:

@@ -26,8 +26,8 @@ class _Marks(msgspec.Struct):
 
 def share_of(family: int, code: int, rank: bytes) -> int:
     """A network's share. code: `start << 8 | length`. rank: as `text_of` has it."""
-    text = b"%d %x %b" % (family, code, rank)
-    return int.from_bytes(blake2b(text, digest_size=DIGEST_BYTES).digest(), "big")
+    digest = blake2b(b"%d %x %b" % (family, code, rank), digest_size=DIGEST_BYTES).digest()
+    return int.from_bytes(digest, "big")
 
 
 def text_of(path_length: int, med: int, is_backup: bool = False, weight: float = 1.0) -> bytes:

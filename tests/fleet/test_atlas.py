@@ -12,6 +12,7 @@ from ocaserve.fleet.atlas import NOWHERE, Atlas
 from ocaserve.fleet.survey import Survey, draw_atlas
 from ocaserve.fleet.tables import NO_ROUTES, Rank, Table, Tables
 from tests.fleet.brute_force import Heard, Known, hear
+from tests.support.fleet import by_text
 
 
 def draw_up(known: Known) -> Atlas:
@@ -140,4 +141,4 @@ def test_changes_lead_where_the_whole_does(first: News, second: News) -> None:
             left[text] = rank
     at_once = tables.change(NO_ROUTES, left.items())
     assert at_once is by_steps
-    assert {text: Rank(*rank) for text, *rank in at_once.rows()} == left
+    assert by_text(at_once) == left

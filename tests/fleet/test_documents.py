@@ -17,8 +17,8 @@ from ocaserve.fleet.pushed_documents import (
     advance,
     read_document,
 )
-from ocaserve.fleet.tables import Tables
-from tests.support.fleet import report
+from ocaserve.fleet.tables import Rank, Tables
+from tests.support.fleet import by_text, report
 
 NONE: dict[str, tuple[int, int]] = {}
 
@@ -43,7 +43,7 @@ class Receiver:
 
     @property
     def networks(self) -> dict[str, tuple[int, int]]:
-        return {text: (length, med) for text, length, med in self.copy.table.rows()}
+        return {text: rank[:2] for text, rank in by_text(self.copy.table).items()}
 
 
 def refuse(receiver: Receiver, outcome: DocumentOutcome, document: Mapping[str, Any]) -> str:
@@ -150,7 +150,7 @@ def test_marks_of_a_route() -> None:
     about = {"as_path": [1], "backup": True, "weight": 2}
     changes = report("oca-1", {"11.0.0.0/8": (1, 0)}, serial=2, after=1)
     receiver.take_document(changes | {"attributes": {"201": about}})
-    assert list(receiver.copy.table.rows()) == [("11.0.0.0/8", 1, 0, True, 2.0)]
+    assert by_text(receiver.copy.table) == {"11.0.0.0/8": Rank(1, 0, True, 2.0)}
     assert receiver.copy.table.digest != before.digest
     receiver.take({"11.0.0.0/8": (1, 0)}, serial=3, after=2)
     assert receiver.copy.table is before

@@ -17,9 +17,9 @@ from ocaserve.fleet.keeping import (
     Kept,
     KeptAppliance,
     decode_copy,
-    decode_table,
     encode_copy,
 )
+from ocaserve.fleet.kept_tables import decode_table, encode_table
 from ocaserve.fleet.membership import FleetState
 from ocaserve.fleet.pushed_documents import CapacityRow, Copy, HealthRow, PlaceRow
 from ocaserve.fleet.tables import NO_ROUTES, Rank, Tables
@@ -118,11 +118,23 @@ async def test_a_place_that_cannot_be(
     assert "'oca-1': place.urls[0]" in caplog.text
 
 
-def test_a_table_of_a_file_without_marks(state: FleetState) -> None:
-    """What was written before there were any is read."""
-    rows = [("11.0.0.0/8", 1, 0), ("12.0.0.0/8", 1, 0)]
-    table = decode_table(zlib.compress(msgspec.msgpack.encode(rows)), state.tables)
-    assert list(table.rows()) == rows
+def test_a_table_is_what_it_was(state: FleetState) -> None:
+    """With networks of both families, and marks; equal ones are one object."""
+    table = state.tables.change(NO_ROUTES, ROUTES.items())
+    assert decode_table(encode_table(table), state.tables) is table
+    again = decode_table(encode_table(table), Tables())
+    assert (again.digest, again.prefix_digest) == (table.digest, table.prefix_digest)
+    assert again.routes == table.routes
+    nothing = decode_table(encode_table(NO_ROUTES), Tables())
+    assert (nothing.digest, len(nothing)) == (0, 0)
+
+
+def test_a_table_that_does_not_fit_itself(state: FleetState) -> None:
+    plain = zlib.decompress(encode_table(state.tables.change(NO_ROUTES, ROUTES.items())))
+    parts = msgspec.msgpack.decode(plain, strict=False)
+    parts[2] = parts[2][:1]  # fewer ranks than networks name
+    with pytest.raises(ValueError, match="IPv4 do not fit"):
+        decode_table(zlib.compress(msgspec.msgpack.encode(parts)), Tables())
 
 
 async def test_what_was_forgotten_is_gone(state: FleetState, tmp_path: Path) -> None:

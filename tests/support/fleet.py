@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ocaserve.fleet.tables import Network, Rank, Table
+
 START_S = 20.0
 
 
@@ -158,3 +160,12 @@ def report(
 def packed(document: object) -> bytes:
     """As it is pushed."""
     return gzip.compress(json.dumps(document).encode())
+
+
+def by_text(table: Table) -> dict[str, Rank]:
+    """The rank of each network."""
+    return {
+        str(Network(family, code)): rank
+        for family, ranks in table.routes.items()
+        for code, rank in ranks.items()
+    }
