@@ -89,9 +89,15 @@ def own_cpu_seconds(pid: int) -> float:
 
 def pss_kib(root: int) -> int:
     """Memory of the tree, shared pages divided among those who share them."""
-    return sum(
-        parse_pss_kib((_PROC / str(pid) / "smaps_rollup").read_text()) for pid in process_tree(root)
-    )
+    return sum(map(_own_pss_kib, process_tree(root)))
+
+
+def _own_pss_kib(pid: int) -> int:
+    """0 for one that has ended meanwhile."""
+    try:
+        return parse_pss_kib((_PROC / str(pid) / "smaps_rollup").read_text())
+    except _GONE:
+        return 0
 
 
 def is_same(pid: int, times: ProcessTimes) -> bool:

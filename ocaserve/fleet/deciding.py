@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ocaserve.fleet.atlas import Atlas
@@ -13,7 +13,7 @@ from ocaserve.fleet.decision_notes import DecisionNotes, NoteTaker
 from ocaserve.fleet.decisions import Candidate, Place, Server
 from ocaserve.fleet.grant_sheet import GrantRow
 from ocaserve.fleet.liveness import FULL
-from ocaserve.fleet.pictures import Picture
+from ocaserve.fleet.pictures import Picture, PicturedServer
 from ocaserve.fleet.policing import Policing, describe_server
 from ocaserve.fleet.ranking import Ranking, Rankings
 from ocaserve.fleet.survey import draw_atlas
@@ -21,6 +21,22 @@ from ocaserve.policies.in_force import PoliciesInForce
 from ocaserve.policies.questions import ServerFacts
 from ocaserve.settings.fleet import Fleet
 from ocaserve.settings.fleet_members import read_appliance_key
+
+
+class _Used(Mapping[str, float]):
+    """Of what appliances can take, the part that is taken, as it was at a time."""
+
+    def __init__(self, places: Mapping[str, int], tenths: Sequence[float]) -> None:
+        self._places, self._tenths = places, tenths
+
+    def __getitem__(self, appliance: str) -> float:
+        return self._tenths[self._places[appliance]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 class Decider:
@@ -45,36 +61,45 @@ class Decider:
         self._atlas = draw_atlas({})
         self._contents: Contents | None = None
         self._places: dict[str, int] = {}
+        self._shown: dict[str, PicturedServer] = {}
         self._full: dict[str, Server] = {}  # as the picture has them: of them our share is given
 
     def show(self, picture: Picture, atlas: Atlas, contents: Contents | None) -> None:
-        """This is how it is now."""
-        if atlas is not self._atlas or self.servers.keys() != {each.id for each in picture.servers}:
+        """This is how it is now. Of servers that are as they were it has the same objects, which
+        cost nothing here: there are thousands, and few change at a time.
+        """
+        before, self._shown = self._shown, {each.id: each for each in picture.servers}
+        if atlas is not self._atlas or self._shown.keys() != before.keys():
             self.rankings.clear()
         self._atlas, self._contents = atlas, contents
         self._in_force = picture.policies
-        self._places = {each.id: each.place for each in picture.servers}
-        before = self.servers | self._full
-        self._full = {}
-        # One that is as it was stays the same object: by that rankings see that it is.
-        self.servers = {
-            server.id: was if (was := before.get(server.id)) == server else server
-            for server in (each.server() for each in picture.servers)
-        }
-        bases = {each.id: each.base for each in picture.servers if each.base}
-        known = self.signers
-        self.signers = {
-            name: signer
-            if (signer := known.get(name)) is not None and signer.location.base == base
-            else Signer(ClientLocation(base, *self._keys.get(name, ("", b""))))
-            for name, base in bases.items()
-        }
+        for name in before.keys() - self._shown.keys():
+            for known in (self.servers, self.signers, self._full):
+                known.pop(name, None)
+        news = [each for name, each in self._shown.items() if before.get(name) is not each]
+        if news or len(before) != len(self._shown):
+            self._places = {name: each.place for name, each in self._shown.items()}
+        now = time.monotonic()
+        for each in news:
+            self._take(each)
         self.rankings.note_change()
         self._look_at_use()
-        now = time.monotonic()
-        for name, server in list(self.servers.items()):
-            if not server.fault:
-                self._look_at(name, now)
+        for each in news:
+            if not each.fault:
+                self._look_at(each.id, now)
+        self.look_again()
+
+    def _take(self, each: PicturedServer) -> None:
+        """A server that is another one than it was."""
+        server, was = each.server(), self._full.pop(each.id, None) or self.servers.get(each.id)
+        # An equal one stays the same object: by that rankings see that it is.
+        self.servers[each.id] = was if was is not None and was == server else server
+        signer = self.signers.get(each.id)
+        if not each.base:
+            self.signers.pop(each.id, None)
+        elif signer is None or signer.location.base != each.base:
+            location = ClientLocation(each.base, *self._keys.get(each.id, ("", b"")))
+            self.signers[each.id] = Signer(location)
 
     @property
     def follows_policies(self) -> bool:
@@ -133,7 +158,9 @@ class Decider:
 
     def _look_at_use(self) -> None:
         self.policing.changes = self._row.changes
-        self.used = {name: self._row.used(place) for name, place in self._places.items()}
+        self.used = _Used(
+            self._places, self._row.all_used(max(self._places.values(), default=-1) + 1)
+        )
 
     def _look_at(self, appliance: str, now: float) -> None:
         if appliance not in self._full and self._row.is_full(self._places[appliance], now):

@@ -14,7 +14,7 @@ import sys
 from array import array
 from math import inf
 
-PLACES = 10_000  # appliances
+PLACES = 50_000  # appliances
 STALE_S = 5.0  # since the control process wrote last: then its bounds are those of nobody
 _SEEN = 1 << 18  # client networks at appliances that are remembered, of a minute
 _WORD = 8
@@ -87,9 +87,9 @@ class GrantRow:
         """Goes up when `used` is another for some appliance."""
         return int(self._head[_CHANGES])
 
-    def used(self, place: int) -> float:
-        """Of what the appliance can take, the part that is taken, in tenths."""
-        return self._head[_USED + place]
+    def all_used(self, places: int) -> array[float]:
+        """Of what appliances can take, the part that is taken, in tenths, by place."""
+        return array("d", self._head[_USED : _USED + places].tobytes())
 
     def give(self, place: int, bits_per_s: float) -> None:
         """A client was sent to the appliance that has this place."""

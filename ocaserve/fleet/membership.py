@@ -20,6 +20,7 @@ from ocaserve.fleet.atlas import Atlas
 from ocaserve.fleet.client_urls import ClientLocation, Signer
 from ocaserve.fleet.decision_notes import DecisionNotes
 from ocaserve.fleet.decisions import Candidate, Labels, Place, Server, SiteKind
+from ocaserve.fleet.grant_sheet import PLACES
 from ocaserve.fleet.grants import Grants
 from ocaserve.fleet.journal import Journal
 from ocaserve.fleet.liveness import Condition, find_fault
@@ -47,7 +48,7 @@ from ocaserve.settings.fleet_members import FleetAppliance, FleetSite, read_appl
 
 _log = logging.getLogger(__name__)
 
-MOST_APPLIANCES = 50_000  # without a list of them
+MOST_APPLIANCES = PLACES  # without a list of them
 _LOOKED_AT_ONCE = 256  # a millisecond, then others have their turn
 _GATHER_S = 0.2  # appliances of a site tell of a change within some moments
 FORGET_S = 86_400.0  # an appliance that no setting names, after its last report
@@ -102,6 +103,7 @@ class FleetState:
         self.drains_changed = asyncio.Event()  # and are not kept yet
         self.changes = 0  # of whether an appliance takes clients, and of what it is
         self.dirty: set[str] = set()  # appliances of which more is known than is kept
+        self.resized: set[str] = set()  # those that can take more or less than workers were told
         # Where several instances share what they know: whether so; appliances of which more is
         # known than was told; since when nothing was heard of the others, None while it is.
         self.is_shared = False
@@ -129,9 +131,11 @@ class FleetState:
     def hear(self, copy: Copy, now: float, age_s: float = 0.0, *, is_own: bool = True) -> None:
         """Its latest report. age_s: how long ago it came. is_own: here, not at another instance."""
         self._find_address(copy)  # first: where it raises, nothing has changed
+        is_new = copy.appliance not in self.members
         member = self.members.setdefault(copy.appliance, Member(copy, now))
-        if copy.capacity is not member.copy.capacity:
+        if is_new or copy.capacity is not member.copy.capacity:
             member.grants.settle(now)  # a report of something else does not show what was given
+            self.resized.add(copy.appliance)
         if self.atlas.tables.get(copy.appliance) is not copy.table:
             self._is_atlas_old.set()
         was = member.copy.turn_up
@@ -356,6 +360,7 @@ class FleetState:
         """Clients were sent there."""
         now, member = time.monotonic(), self.members[appliance]
         member.grants.give(bits_per_s, now)
+        self.resized.add(appliance)
         free = member.copy.capacity.free_bits_per_s
         if free is not None and self.granted(appliance, now) >= free:
             self.look_at(appliance, now)

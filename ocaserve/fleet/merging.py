@@ -27,8 +27,14 @@ class GrantsElsewhere:
         """All of one instance, by appliance; it takes the place of what it told before."""
         self._told[instance] = now, bits_per_s
 
+    def __bool__(self) -> bool:
+        """Whether some instance has told."""
+        return bool(self._told)
+
     def of(self, appliance: str, now: float) -> float:
         """By all instances that were heard of lately."""
+        if not self._told:
+            return 0.0
         return sum(
             bits_per_s.get(appliance, 0.0)
             for heard_at, bits_per_s in self._told.values()

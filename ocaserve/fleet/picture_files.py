@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from ocaserve.fleet.atlas import Atlas
 from ocaserve.fleet.contents import Contents
-from ocaserve.fleet.pictures import PICTURE, Picture
+from ocaserve.fleet.pictures import PICTURE, Picture, PicturedContent, PicturedServer
+from ocaserve.policies.in_force import PoliciesInForce
 from ocaserve.whole_files import replace_file
 
 
@@ -29,6 +31,7 @@ class Exhibits:
         self._life = f"{time.time_ns():x}"
         self._made: dict[str, tuple[object, str]] = {}  # by what it is of: its source and name
         self._count = 0
+        self._named: set[str] | None = None  # by the last picture, which a worker may look at now
 
     def find(self, what: str, source: object, make: Callable[[], bytes | memoryview]) -> str:
         """The name of the file of this source. Raises OSError."""
@@ -43,24 +46,30 @@ class Exhibits:
 
     def put(self, picture: Picture) -> None:
         """In the place of the one before; what neither names is removed. Raises OSError."""
-        before = self._named()
+        before = self._find_named() if self._named is None else self._named
         replace_file(self._folder / PICTURE, msgspec.msgpack.encode(picture))
-        kept = before | picture.files() | {PICTURE}
+        self._named = picture.files()
+        kept = before | self._named | {PICTURE}
         for file in self._folder.iterdir():
             if file.name not in kept and not file.name.startswith(".") and file.is_file():
                 with suppress(OSError):
                     file.unlink()
 
-    def _named(self) -> set[str]:
-        """By the last one: a worker may be about to open these."""
+    def _find_named(self) -> set[str]:
+        """By the last one of the process before."""
         with suppress(OSError, msgspec.MsgspecError):
-            return read_picture(self._folder).files()
+            data = (self._folder / PICTURE).read_bytes()
+            return msgspec.msgpack.decode(data, type=Picture).files()
         return set()
 
 
-def read_picture(folder: Path) -> Picture:
-    """Raises OSError and msgspec.MsgspecError."""
-    return msgspec.msgpack.decode((folder / PICTURE).read_bytes(), type=Picture)
+class _PartlyRead(Struct, frozen=True, array_like=True):
+    """A picture whose servers are not read yet."""
+
+    atlas: str
+    servers: list[msgspec.Raw]
+    content: PicturedContent | None
+    policies: PoliciesInForce
 
 
 class SeenPicture(NamedTuple):
@@ -79,6 +88,7 @@ class Gallery:
         self._stamp: tuple[int, int] | None = None
         self._mapped: dict[str, memoryview] = {}
         self._atlas: tuple[str, Atlas] | None = None
+        self._servers: dict[bytes, PicturedServer] = {}  # by what is written of them
 
     def has_news(self) -> bool:
         """Whether there is another picture than that which was seen last; costs a system call."""
@@ -91,12 +101,25 @@ class Gallery:
     def look(self) -> SeenPicture:
         """The picture that is there; for a thread. Raises OSError and msgspec.MsgspecError."""
         found = os.stat(self._folder / PICTURE)
-        picture = read_picture(self._folder)
+        picture = self._read()
         self._mapped = {name: self._map(name) for name in picture.files()}
         if self._atlas is None or self._atlas[0] != picture.atlas:
             self._atlas = picture.atlas, Atlas(self._mapped[picture.atlas])
         self._stamp = found.st_ino, found.st_mtime_ns
         return SeenPicture(picture, self._atlas[1], self._contents_of(picture))
+
+    def _read(self) -> Picture:
+        """Of a server of which the same is written as before, it has the same object."""
+        data = (self._folder / PICTURE).read_bytes()
+        found = msgspec.msgpack.decode(data, type=_PartlyRead)
+        known, self._servers = self._servers, {}
+        for raw in found.servers:
+            written = bytes(raw)
+            server = known.get(written)
+            if server is None:
+                server = msgspec.msgpack.decode(written, type=PicturedServer)
+            self._servers[written] = server
+        return Picture(found.atlas, [*self._servers.values()], found.content, found.policies)
 
     def _contents_of(self, picture: Picture) -> Contents | None:
         if picture.content is None:

@@ -83,7 +83,7 @@ async def _serve(given: Given, folder: Path, sheet: GrantSheet) -> None:
 
     def see(appliance: dict[str, Any]) -> None:
         seen = msgspec.convert(appliance, Appliance)
-        publisher.rows = [each.slot for each in seen.workers if each.state == "serving"]
+        publisher.shares.rows = [each.slot for each in seen.workers if each.state == "serving"]
 
     def obey(order: Order) -> None:
         obey_order(order, see, is_over)

@@ -7,19 +7,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from array import array
-from collections.abc import Callable, Sequence
-from math import inf
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
+from ocaserve.fleet.client_urls import Signer
 from ocaserve.fleet.contents import index_keys
 from ocaserve.fleet.decision_notes import DecisionNotes
-from ocaserve.fleet.grant_sheet import GrantSheet, bound_of
+from ocaserve.fleet.decisions import Server
+from ocaserve.fleet.grant_sheet import GrantSheet
 from ocaserve.fleet.membership import FleetState
 from ocaserve.fleet.picture_files import Exhibits
 from ocaserve.fleet.pictures import NOTES, PICTURE, Picture, PicturedContent, PicturedServer
+from ocaserve.fleet.presence import Sighting
+from ocaserve.fleet.sharing_out import SharingOut
 
 _log = logging.getLogger(__name__)
 
@@ -29,35 +32,61 @@ _READ_S = 0.5
 _AGAIN_S = 1.0
 
 
+class _Sources(NamedTuple):
+    """What an appliance is pictured by."""
+
+    server: Server
+    signer: Signer | None
+    place: int
+    sighting: Sighting | None
+
+    def are(self, other: _Sources) -> bool:
+        """The same objects: none of them changes."""
+        return (
+            self.server is other.server
+            and self.signer is other.signer
+            and self.place == other.place
+            and self.sighting is other.sighting
+        )
+
+
+class _Pictured(NamedTuple):
+    """row: in pictures, for as long as the sources are these."""
+
+    sources: _Sources
+    row: PicturedServer
+
+
 class Publisher:
-    """folder: of the run. rows: of the sheet, those of the workers that serve now."""
+    """folder: of the run. shares: of what appliances can still take."""
 
     def __init__(self, state: FleetState, folder: Path, sheet: GrantSheet) -> None:
-        self.rows: Sequence[int] = ()
+        self.shares = SharingOut(state, sheet)
         self._state = state
         self._folder = folder
-        self._sheet = sheet
         self._exhibits = Exhibits(folder)
         self._places: dict[str, int] = {}
-        self._given: dict[int, array[float]] = {}  # by row, when it was last looked at
+        self._pictured: dict[str, _Pictured] = {}
         self._began = time.monotonic()
 
     # -- pictures --------------------------------------------------------------------------------
 
     async def keep_publishing(self) -> None:
         """A picture of what is known, whenever that is something else."""
-        unpictured, fault = self._state.unpictured, ""
+        unpictured, fault, drawing_s = self._state.unpictured, "", 0.0
         unpictured.set()
         while True:
             await unpictured.wait()
-            await asyncio.sleep(_GATHER_S)
+            # While thousands begin, pictures take no more than a third of a core.
+            await asyncio.sleep(max(_GATHER_S, 2 * drawing_s))
             if self._is_better_left():
                 await asyncio.sleep(_GATHER_S)
                 continue
             unpictured.clear()
+            begun = time.monotonic()
             try:
                 await asyncio.to_thread(self.draw())
-                fault = ""
+                fault, drawing_s = "", time.monotonic() - begun
             except OSError as error:
                 if not fault:
                     _log.error("fleet: workers cannot be told what has changed: %s", error)
@@ -76,20 +105,14 @@ class Publisher:
         """What puts a picture of what is known now in its place; for a thread. Raises OSError."""
         state, exhibits = self._state, self._exhibits
         atlas, presence = state.atlas, state.stock.presence
-        is_everywhere = state.settings.content.everywhere
-        bases = {name: signer.location.base for name, signer in state.signers.items()}
+        sightings = {} if state.settings.content.everywhere else presence.sightings
+        signers = dict(state.signers)
         servers, places = dict(state.servers), self._find_places()
         policies = state.in_force
 
         def put() -> None:
-            def held_by(name: str) -> str:
-                sighting = None if is_everywhere else presence.sightings.get(name)
-                if sighting is None:
-                    return ""
-                return exhibits.find(f"held {name}", sighting, lambda: sighting.bits)
-
             content = None
-            if not is_everywhere:
+            if not state.settings.content.everywhere:
                 keys = [
                     entry.key.encode("utf-8", "surrogateescape")
                     for entry in presence.catalogue.objects
@@ -98,22 +121,29 @@ class Publisher:
                     exhibits.find("index", presence.catalogue, lambda: index_keys(keys)),
                     exhibits.find("live", presence, lambda: presence.live_bits),
                 )
-            picture = Picture(
-                exhibits.find("atlas", atlas, lambda: atlas.image),
-                [
-                    PicturedServer(
-                        each.id, each.site, each.kind.value, each.location, each.weight,
-                        each.fault, bases.get(each.id, ""), places[each.id], held_by(each.id),
-                        each.labels,
-                    )
-                    for each in servers.values()
-                ],
-                content,
-                policies,
-            )  # fmt: skip
-            exhibits.put(picture)
+            before, self._pictured = self._pictured, {}
+            for name, server in servers.items():
+                sources = _Sources(server, signers.get(name), places[name], sightings.get(name))
+                known = before.get(name)
+                if known is None or not known.sources.are(sources):
+                    known = _Pictured(sources, self._describe(sources))
+                self._pictured[name] = known
+            shown = [each.row for each in self._pictured.values()]
+            atlas_file = exhibits.find("atlas", atlas, lambda: atlas.image)
+            exhibits.put(Picture(atlas_file, shown, content, policies))
 
         return put
+
+    def _describe(self, sources: _Sources) -> PicturedServer:
+        """Raises OSError."""
+        server, signer, place, sighting = sources
+        held = ""
+        if sighting is not None:
+            held = self._exhibits.find(f"held {server.id}", sighting, lambda: sighting.bits)
+        return PicturedServer(
+            server.id, server.site, server.kind.value, server.location, server.weight,
+            server.fault, signer.location.base if signer else "", place, held, server.labels,
+        )  # fmt: skip
 
     def _find_places(self) -> dict[str, int]:
         """Where grants of each are counted; one that is forgotten leaves its place to another."""
@@ -125,47 +155,16 @@ class Publisher:
         for name in known:
             if name not in self._places:
                 self._places[name] = next(free)
-        return dict(self._places)
+        places = dict(self._places)
+        self.shares.place(places)
+        return places
 
     # -- grants ----------------------------------------------------------------------------------
 
     async def keep_settling(self) -> None:
         while True:
-            self.settle(time.monotonic())
+            self.shares.settle(time.monotonic())
             await asyncio.sleep(_SETTLE_S)
-
-    def settle(self, now: float) -> None:
-        """Add up what workers have given, and share out among them what is left."""
-        state, places = self._state, self._places
-        count = max(places.values(), default=-1) + 1
-        given = {row: self._sheet.given(row, count) for row in self.rows}
-        names = {place: name for name, place in places.items() if name in state.members}
-        for row, numbers in given.items():
-            for place, bits_per_s in self._find_news(row, numbers):
-                if place in names:
-                    state.grant(names[place], bits_per_s)
-        shares = [inf] * count
-        for place, name in names.items():
-            free = state.members[name].copy.capacity.free_bits_per_s
-            if free is not None:
-                shares[place] = max(free - state.granted(name, now), 0.0) / len(self.rows or (0,))
-        used = [state.used.get(names.get(place, ""), 0.0) for place in range(count)]
-        self._sheet.tell_used(array("d", used), state.policing.changes)
-        for row, numbers in given.items():
-            self._sheet.bound(row, array("d", map(bound_of, numbers, shares)), now)
-
-    def _find_news(self, row: int, numbers: array[float]) -> list[tuple[int, float]]:
-        """By place, what was given since the last look. A worker that takes a row begins at 0."""
-        before = self._given.get(row, numbers)
-        self._given[row] = numbers
-        if before == numbers:
-            return []
-        known = before.tolist() + [0.0] * (len(numbers) - len(before))
-        return [
-            (place, now - then if now >= then else now)
-            for place, (then, now) in enumerate(zip(known, numbers, strict=False))
-            if now != then
-        ]
 
     # -- notes -----------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ class Door:
     async def __aenter__(self) -> Self:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         self._publisher = Publisher(self._state, folder, self._sheet)
-        self._publisher.rows = (0,)
+        self._publisher.shares.rows = (0,)
         self._gallery = Gallery(folder)
         self._host = Host(self._answer)
         self._stack.push_async_callback(self._host.close)
@@ -82,11 +82,11 @@ class Door:
         if self._state.unpictured.is_set() or not self.decider.servers:
             self._state.unpictured.clear()
             self._publisher.draw()()
-            self._publisher.settle(time.monotonic())
+            self._publisher.shares.settle(time.monotonic())
             self.decider.show(*self._gallery.look())
             if not self.decider.follows_policies:
                 await self._follow_policies()
-        self._publisher.settle(time.monotonic())
+        self._publisher.shares.settle(time.monotonic())
         self.decider.look_again()
 
     async def _follow_policies(self) -> None:

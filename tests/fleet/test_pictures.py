@@ -38,7 +38,7 @@ class Stage:
         self.state = FleetState(SETTINGS)
         self.sheet = GrantSheet(workers)
         self.publisher = Publisher(self.state, folder, self.sheet)
-        self.publisher.rows = range(workers)
+        self.publisher.shares.rows = range(workers)
         self.gallery = Gallery(folder)
         self.workers = [
             Decider(SETTINGS, self.sheet.row(number), NoteTaker(SETTINGS, None))
@@ -60,7 +60,7 @@ class Stage:
 
     def show(self) -> None:
         self.publisher.draw()()
-        self.publisher.settle(time.monotonic())
+        self.publisher.shares.settle(time.monotonic())
         for worker in self.workers:
             worker.show(*self.gallery.look())
 
@@ -128,7 +128,7 @@ def test_workers_share_what_an_appliance_can_take(tmp_path: Path) -> None:
     stage.show()
     firsts = [[stage.first(f"11.{number}.1.1", worker) for number in range(3)] for worker in (0, 1)]
     assert firsts == [[["a"], ["a"], []]] * 2
-    stage.publisher.settle(time.monotonic())
+    stage.publisher.shares.settle(time.monotonic())
     assert stage.state.granted("a", time.monotonic()) == 4 * rate
     assert stage.state.servers["a"].fault.startswith("full")
     stage.know("a", free=100 * rate)
