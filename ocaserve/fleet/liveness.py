@@ -31,7 +31,7 @@ class Condition:
 def find_fault(condition: Condition, ttl_s: float) -> str:
     """Why it gets no clients; empty while it does. ttl_s: how old its last report may be."""
     if condition.age_s > ttl_s:
-        return f"silent: nothing was heard of it for more than {ttl_s:g} s"
+        return silence_of(ttl_s)
     if condition.drain is not None:
         return f"drained here: {condition.drain or 'by an operator'}"
     if condition.lacking:
@@ -44,3 +44,8 @@ def find_fault(condition: Condition, ttl_s: float) -> str:
     if free is not None and free <= condition.granted_bits_per_s:
         return FULL
     return ""
+
+
+def silence_of(ttl_s: float) -> str:
+    """The fault of one that was not heard of for longer."""
+    return f"silent: nothing was heard of it for more than {ttl_s:g} s"

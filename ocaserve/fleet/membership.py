@@ -23,7 +23,7 @@ from ocaserve.fleet.decisions import Candidate, Labels, Place, Server, SiteKind
 from ocaserve.fleet.grant_sheet import PLACES
 from ocaserve.fleet.grants import Grants
 from ocaserve.fleet.journal import Journal
-from ocaserve.fleet.liveness import Condition, find_fault
+from ocaserve.fleet.liveness import Condition, find_fault, silence_of
 from ocaserve.fleet.merging import GrantsElsewhere
 from ocaserve.fleet.policing import Policing, describe_server
 from ocaserve.fleet.pushed_documents import Copy, DocumentOutcome
@@ -183,7 +183,7 @@ class FleetState:
         """Once a second: who has fallen silent, and who is to be forgotten."""
         for appliance in appliances:
             member = self.members.get(appliance)
-            if member is None or self._is_surely_able(member, now):
+            if member is None or self._is_surely_as_it_was(member, now):
                 continue
             if appliance not in self.roster and now - member.heard_at > FORGET_S:
                 del self.members[appliance]
@@ -225,6 +225,7 @@ class FleetState:
         used = self._used_of(appliance, now)
         if self.used.get(appliance) != used:
             self.used[appliance] = used
+            self.resized.add(appliance)
             self.policing.changes += 1
         server = self._describe(appliance, now)
         if (known := self.servers.get(appliance)) != server:
@@ -296,17 +297,18 @@ class FleetState:
         listed = self.roster.get(appliance)
         return tuple(sorted((site.labels | (listed.labels if listed else {})).items()))
 
-    def _is_surely_able(self, member: Member, now: float) -> bool:
-        """Whether time alone changes nothing of one that takes clients: so it is with most."""
+    def _is_surely_as_it_was(self, member: Member, now: float) -> bool:
+        """Whether time alone changes nothing of it: so it is with most."""
         settings, appliance = self.settings, member.copy.appliance
         server, free = self.servers.get(appliance), member.copy.capacity.free_bits_per_s
-        return (
-            settings.turn_up != "checked"
-            and server is not None
-            and not server.fault
-            and self._age_of(member, now) <= settings.report_ttl_s
-            and (free is None or self.granted(appliance, now) < free)
-        )
+        if settings.turn_up == "checked" or server is None:
+            return False
+        age_s = self._age_of(member, now)
+        if server.fault:
+            is_silent = server.fault == silence_of(settings.report_ttl_s)
+            return is_silent and settings.report_ttl_s < age_s <= FORGET_S
+        is_heard = age_s <= settings.report_ttl_s
+        return is_heard and (free is None or self.granted(appliance, now) < free)
 
     def _age_of(self, member: Member, now: float) -> float:
         """Since it was heard of. Of who was heard through others it stands still while these

@@ -65,7 +65,6 @@ class Publisher:
         self._state = state
         self._folder = folder
         self._exhibits = Exhibits(folder)
-        self._places: dict[str, int] = {}
         self._pictured: dict[str, _Pictured] = {}
         self._began = time.monotonic()
 
@@ -107,7 +106,7 @@ class Publisher:
         atlas, presence = state.atlas, state.stock.presence
         sightings = {} if state.settings.content.everywhere else presence.sightings
         signers = dict(state.signers)
-        servers, places = dict(state.servers), self._find_places()
+        servers, places = dict(state.servers), self.shares.place(state.servers)
         policies = state.in_force
 
         def put() -> None:
@@ -144,20 +143,6 @@ class Publisher:
             server.id, server.site, server.kind.value, server.location, server.weight,
             server.fault, signer.location.base if signer else "", place, held, server.labels,
         )  # fmt: skip
-
-    def _find_places(self) -> dict[str, int]:
-        """Where grants of each are counted; one that is forgotten leaves its place to another."""
-        known = self._state.servers
-        for name in self._places.keys() - known.keys():
-            del self._places[name]
-        taken = set(self._places.values())
-        free = (place for place in range(len(known)) if place not in taken)
-        for name in known:
-            if name not in self._places:
-                self._places[name] = next(free)
-        places = dict(self._places)
-        self.shares.place(places)
-        return places
 
     # -- grants ----------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ _Url = Annotated[str, Meta(max_length=300, pattern=r"^https?://[!-.0-9:;=A-\[\]_
 _Text = Annotated[str, Meta(max_length=255)]
 
 
-class RouteRow(Struct, frozen=True):
+class RouteRow(Struct, frozen=True, gc=False):
     """A route; `attributes` is a number of the session."""
 
     attributes: int

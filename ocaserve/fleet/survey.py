@@ -8,11 +8,11 @@ million routes, the first takes ten seconds, one after a change of some routes a
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bgp.prefixes import WIDTH
 from ocaserve.fleet.atlas import NOBODY, NOWHERE, Atlas, join_image
-from ocaserve.fleet.tables import NO_ROUTES, Rank, Table, start_and_length
+from ocaserve.fleet.tables import LENGTH_BITS, LENGTH_MASK, NO_ROUTES, Rank, Table, start_and_length
 
 _PART_BITS = 8  # parts of a family's addresses are laid out by themselves
 _PARTS = 1 << _PART_BITS
@@ -179,21 +179,27 @@ class Survey:
         before, self._known[place] = self._known[place], table
         for family in WIDTH:
             old, new = before.routes[family], table.routes[family]
-            for code, rank in old.items() ^ new.items() if old else new.items():
-                self._toggle(family, code, self._hearers.member(place, rank))
+            self._toggle(family, place, old.items() ^ new.items() if old else new.items())
 
-    def _toggle(self, family: int, code: int, member: int) -> None:
-        """Somebody hears a network at a rank, or does not any more."""
-        parts = _parts_of(family, code)
-        before = self._heard[family][parts[0]].get(code, NOBODY)
-        hearers = self._hearers.change(before, member)
-        for part in parts:
-            if hearers == NOBODY:
-                del self._heard[family][part][code]
-            else:
-                self._heard[family][part][code] = hearers
-            self._changed.add((family, part))
-        self._networks += (before == NOBODY) - (hearers == NOBODY)
+    def _toggle(self, family: int, place: int, news: Iterable[tuple[int, Rank]]) -> None:
+        """A table has networks at ranks, or does not have them any more."""
+        heard, changed = self._heard[family], set[int]()
+        members: dict[Rank, int] = {}
+        for code, rank in news:
+            member = members.get(rank)
+            if member is None:
+                member = members[rank] = self._hearers.member(place, rank)
+            parts = _parts_of(family, code)
+            before = heard[parts[0]].get(code, NOBODY)
+            hearers = self._hearers.change(before, member)
+            for part in parts:
+                if hearers == NOBODY:
+                    del heard[part][code]
+                else:
+                    heard[part][code] = hearers
+            changed.update(parts)
+            self._networks += (before == NOBODY) - (hearers == NOBODY)
+        self._changed.update((family, part) for part in changed)
 
     # -- the image -------------------------------------------------------------------------------
 
@@ -234,8 +240,7 @@ def _shifted(numbers: Sequence[int], by: int) -> array[int]:
 
 def _parts_of(family: int, code: int) -> range:
     """Those that a network lies in: one, unless it is shorter than they are."""
-    start, length = start_and_length(code)
-    first = start >> (WIDTH[family] - _PART_BITS)
+    first, length = code >> (WIDTH[family] + LENGTH_BITS - _PART_BITS), code & LENGTH_MASK
     return range(first, first + (1 << max(_PART_BITS - length, 0)))
 
 

@@ -18,9 +18,9 @@ from bgp.prefixes import WIDTH, format_prefix, parse_prefix
 from ocaserve.steering.table_digest import share_of, text_of
 
 _MODULUS = 1 << 128
-_LENGTH_BITS = 8
+LENGTH_BITS = 8
 _MOST_PARSED = 1 << 20  # texts of networks that are kept as they were understood, 250 bytes each
-_LENGTH_MASK = (1 << _LENGTH_BITS) - 1
+LENGTH_MASK = (1 << LENGTH_BITS) - 1
 
 
 class Rank(NamedTuple):
@@ -42,10 +42,10 @@ class Network(NamedTuple):
 
     @property
     def length(self) -> int:
-        return self.code & _LENGTH_MASK
+        return self.code & LENGTH_MASK
 
     def __str__(self) -> str:
-        start = self.code >> _LENGTH_BITS
+        start = self.code >> LENGTH_BITS
         shift = WIDTH[self.family] - self.length
         return format_prefix(self.family, self.length, start >> shift)
 
@@ -54,12 +54,12 @@ def parse_network(text: str) -> Network:
     """Raises ValueError, which quotes the text."""
     family, length, bits = parse_prefix(text)
     start = bits << (WIDTH[family] - length)
-    return Network(family, start << _LENGTH_BITS | length)
+    return Network(family, start << LENGTH_BITS | length)
 
 
 def start_and_length(code: int) -> tuple[int, int]:
     """The first address of a network, as a number, and its length."""
-    return code >> _LENGTH_BITS, code & _LENGTH_MASK
+    return code >> LENGTH_BITS, code & LENGTH_MASK
 
 
 Routes = Mapping[int, Mapping[int, Rank]]
