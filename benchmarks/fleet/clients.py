@@ -10,14 +10,14 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from benchmarks.fleet.asker import Asker
 from benchmarks.fleet.checker import Checker, Question, address_text
 from benchmarks.fleet.demand import Demand, Wish, curve
 from benchmarks.fleet.documents import ModelAppliance
 from benchmarks.fleet.load import Load, Session
-from benchmarks.fleet.wire import Caller
 
-_CONNECTIONS = 64
 _TICK_S = 0.05
+_GOLDEN = 0.618034  # its multiples are spread evenly, without chance
 _SETTLE_EVERY_S = 0.5
 
 
@@ -63,7 +63,8 @@ class Clients:
         self.demand, self.load, self.checker = demand, load, checker
         self._by_url: Mapping[str, ModelAppliance] = {each.url: each for each in appliances}
         self.watched = watched
-        self.callers = [Caller(each, _CONNECTIONS // len(addresses)) for each in addresses]
+        self.asker = Asker()
+        self._addresses = addresses
         self.rates = rates
         self.times = 1.0  # as many of those watched as usual
         self.hour = 20.0
@@ -109,25 +110,21 @@ class Clients:
         self.settled.append(Settled(now, by_site, fullest, self.load.moved))
 
     async def _ask(self, wish: Wish, *, is_watched: bool) -> None:
-        begun = time.monotonic()
         body = msgspec.json.encode(
             {"client": {"ip": address_text(wish.family, wish.high)}, "objects": [wish.key]}
         )
         self._asked += 1
         number = self._asked
-        caller = self.callers[number % len(self.callers)]
-        try:
-            reply = await caller.post("/v1/steer", body)
-        except (OSError, TimeoutError):
-            self.answers.append(Answered(begun, time.monotonic() - begun, 0))
+        to = self._addresses[number % len(self._addresses)]
+        in_s = number * _GOLDEN % 1 * _TICK_S
+        asked = await self.asker.post(to, "/v1/steer", body, in_s)
+        self.answers.append(Answered(asked.at, asked.took_s, asked.status))
+        if asked.status != 200:
             return
-        self.answers.append(Answered(begun, time.monotonic() - begun, reply.status))
-        if reply.status != 200:
-            return
-        urls = msgspec.json.decode(reply.body, type=_Answer).objects[wish.key]
+        urls = msgspec.json.decode(asked.body, type=_Answer).objects[wish.key]
         servers = [self._by_url[url[: url.index("/", 7)]] for url in urls]
-        asked = Question(wish.provider, wish.family, wish.high, wish.key, begun)
-        self.checker.judge(asked, servers)
+        question = Question(wish.provider, wish.family, wish.high, wish.key, asked.at)
+        self.checker.judge(question, servers)
         if is_watched:
             self.load.begin(Session(time.monotonic() + wish.session_s, number, servers))
 
@@ -138,7 +135,3 @@ class Clients:
         shown = {f"p{p}": float(np.percentile(took, p)) if len(took) else 0.0 for p in (50, 99)}
         failed = sum(each.status != 200 for each in some)
         return {**shown, "asked": float(len(some)), "failed": float(failed)}
-
-    def close(self) -> None:
-        for caller in self.callers:
-            caller.close()

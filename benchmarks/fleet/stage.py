@@ -20,6 +20,7 @@ from benchmarks.fleet.load import Load
 from benchmarks.fleet.pushing import Pushing
 from benchmarks.fleet.sharing import Sharing
 from benchmarks.fleet.world import World, make_world
+from benchmarks.fleet.yardstick import Yardstick
 from ocaserve.routing.forms import Form
 
 CLIENT_BITS_PER_S = 5e6
@@ -89,6 +90,7 @@ class Stage:
             self.appliances, self.watched, [each.clients for each in planes], size.rates,
         )  # fmt: skip
         self.clients.begin(mean_s, self.chance)
+        self.yardstick = Yardstick()
         self.readings: list[Reading] = []
 
     def _make_appliances(self) -> list[ModelAppliance]:
@@ -170,13 +172,18 @@ class Stage:
 
 async def stand(stage: Stage, spread_s: float, play: Callable[[], Awaitable[None]]) -> None:
     """Push and ask for as long as `play` lasts. Raises what any of them meets."""
-    stage.checker.unsure_until = float("inf")
-    stage.pushing.begin(spread_s)
-    endless = (
-        stage.pushing.keep_pushing(), stage.clients.keep_asking(), stage.keep_reading()
-    )  # fmt: skip
-    tasks = [asyncio.ensure_future(each) for each in (play(), *endless)]
+    asker, yardstick = stage.clients.asker, stage.yardstick
+    tasks: list[asyncio.Future[None]] = []
     try:
+        await asker.start()
+        await asyncio.to_thread(yardstick.start)
+        stage.checker.unsure_until = float("inf")
+        stage.pushing.begin(spread_s)
+        endless = (
+            stage.pushing.keep_pushing(), stage.clients.keep_asking(), stage.keep_reading(),
+            asker.keep_hearing(), yardstick.keep_asking(asker),
+        )  # fmt: skip
+        tasks += [asyncio.ensure_future(each) for each in (play(), *endless)]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
@@ -185,7 +192,8 @@ async def stand(stage: Stage, spread_s: float, play: Callable[[], Awaitable[None
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         stage.pushing.close()
-        stage.clients.close()
+        await asker.stop()
+        yardstick.stop()
 
 
 def make_stage(size: Size, planes: Sequence[ControlPlane], sharing: Sharing | None) -> Stage:
