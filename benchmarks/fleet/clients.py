@@ -70,6 +70,7 @@ class Clients:
         self.hour = 20.0
         self.answers: list[Answered] = []
         self.settled: list[Settled] = []
+        self.unanswered = 0  # questions to which the answer is nobody
         self._asked = 0
 
     def begin(self, mean_s: float, chance: np.random.Generator) -> None:
@@ -124,6 +125,7 @@ class Clients:
         urls = msgspec.json.decode(asked.body, type=_Answer).objects[wish.key]
         servers = [self._by_url[url[: url.index("/", 7)]] for url in urls]
         question = Question(wish.provider, wish.family, wish.high, wish.key, asked.at)
+        self.unanswered += not servers
         self.checker.judge(question, servers)
         if is_watched:
             self.load.begin(Session(time.monotonic() + wish.session_s, number, servers))

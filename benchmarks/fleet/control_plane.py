@@ -33,7 +33,7 @@ class ControlPlane:
         self, folder: Path, ports: tuple[int, int], settings: str, state: str = ""
     ) -> None:
         self.operators, self.clients = (f"127.0.0.1:{port}" for port in ports)
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "fleet.toml").write_text(
             f'[fleet]\nlisten = ["{self.operators}"]\nclients = ["{self.clients}"]\n'
@@ -46,11 +46,11 @@ class ControlPlane:
     def start(self) -> None:
         """Returns when it answers. Raises LoadFailure."""
         pipe_in, pipe_out = os.pipe()
-        log = self._folder / "fleet.log"
+        log = self.folder / "fleet.log"
         with log.open("ab") as said:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "ocaserve", "fleet", "serve",
-                 "-c", str(self._folder / "fleet.toml"), "--ready-fd", str(pipe_out)],
+                 "-c", str(self.folder / "fleet.toml"), "--ready-fd", str(pipe_out)],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 pass_fds=(pipe_out,), start_new_session=True,
             )  # fmt: skip
@@ -127,4 +127,4 @@ class ControlPlane:
 
     def said(self) -> str:
         """Its log."""
-        return (self._folder / "fleet.log").read_text(errors="replace")
+        return (self.folder / "fleet.log").read_text(errors="replace")

@@ -7,8 +7,8 @@ from html import escape
 from itertools import groupby, pairwise
 
 from benchmarks.fleet.drawing import Mark, draw, worst_by_second
+from benchmarks.fleet.lines import Line
 from benchmarks.fleet.playing import Played
-from benchmarks.fleet.scenarios import Line
 from benchmarks.fleet.stage import Size
 
 _STYLE = """

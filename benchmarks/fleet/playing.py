@@ -14,13 +14,18 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from benchmarks.fleet.control_plane import ControlPlane
-from benchmarks.fleet.scenarios import ANSWER_MS, Kind, Line, Scenario
+from benchmarks.fleet.lines import Line
+from benchmarks.fleet.scenarios import ANSWER_MS, Kind, Scenario
 from benchmarks.fleet.sharing import Sharing
-from benchmarks.fleet.stage import Reading, Size, Stage, make_stage, settings_of, stand
+from benchmarks.fleet.stage import CATALOGUE, Reading, Size, Stage, make_stage, settings_of, stand
+from benchmarks.fleet.stocks import film
 
 Telling = Callable[[str, int], None]
 Showing = Callable[["Played"], None]
-_MOST_SHARED = 1_000  # appliances
+_MOST = {Kind.PAIR: 1_000, Kind.STOCKED: 500}
+"""Appliances. Two instances hold everything twice, on the same two cores; and what each is to hold
+takes a tenth of a second to say.
+"""
 _COLD_SPREAD_S = 5.0  # power is back, and machines start within so long
 
 
@@ -67,7 +72,10 @@ async def _play_kind(
     played: list[Played] = []
     size, kind = _fitting(size, chosen[0].kind), chosen[0].kind
     async with _standing_planes(size, kind, scratch) as (planes, sharing):
-        stage = make_stage(size, planes, sharing)
+        catalogue = planes[0].folder / CATALOGUE if kind is Kind.STOCKED else None
+        stage = make_stage(size, planes, sharing, catalogue)
+        if stage.stocks is not None:
+            stage.stocks.write([film(number) for number in range(size.objects)], version=1)
 
         async def play_all() -> None:
             for scenario in chosen:
@@ -108,10 +116,7 @@ async def _play_one(stage: Stage, scenario: Scenario) -> Played:
 
 
 def _fitting(size: Size, kind: Kind) -> Size:
-    """Two instances hold everything twice, on the same two cores."""
-    if kind is Kind.ALONE:
-        return size
-    appliances = min(size.appliances, _MOST_SHARED)
+    appliances = min(size.appliances, _MOST.get(kind, size.appliances))
     return replace(size, appliances=appliances, sites=size.sites * appliances // size.appliances)
 
 
@@ -127,7 +132,10 @@ async def _standing_planes(
     states = [f"redis://127.0.0.1:{line.port}/0" for line in sharing.lines] if sharing else [""]
     planes = [
         ControlPlane(
-            scratch / f"{kind.name}-{number}", (ports.pop(), ports.pop()), settings_of(size), state
+            scratch / f"{kind.name}-{number}",
+            (ports.pop(), ports.pop()),
+            settings_of(size, is_stocked=kind is Kind.STOCKED),
+            state,
         )
         for number, state in enumerate(states)
     ]

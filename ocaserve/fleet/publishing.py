@@ -90,12 +90,9 @@ class Publisher:
 
             content = None
             if not is_everywhere:
-                keys = [
-                    entry.key.encode("utf-8", "surrogateescape")
-                    for entry in presence.catalogue.objects
-                ]
+                catalogue = presence.catalogue
                 content = PicturedContent(
-                    exhibits.find("index", presence.catalogue, lambda: index_keys(keys)),
+                    exhibits.find("index", catalogue, lambda: index_keys(catalogue.keys())),
                     exhibits.find("live", presence, lambda: presence.live_bits),
                 )
             picture = Picture(
