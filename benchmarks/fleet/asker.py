@@ -3,6 +3,9 @@
 The process that plays thousands of appliances holds up whatever else it does by milliseconds.
 Questions and answers go through its standard input and output, each a frame of MessagePack behind
 its length.
+
+A machine that others use has everybody wait for a core, and the longer the more they need. So it is
+told how long, by the scheduler's own count (`/proc/PID/schedstat`, its second number).
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -28,21 +31,27 @@ _LENGTH_BYTES = 4
 
 
 class ToAsk(Struct, array_like=True):
-    """in_s: when, from now on, so that those of one moment do not wait for each other."""
+    """by: processes of which one answers. in_s: when, from now on, so that those of one moment do
+    not wait for each other.
+    """
 
     number: int
     to: str
     path: str
     body: bytes
+    by: Sequence[int]
     in_s: float
 
 
 class Asked(Struct, array_like=True):
-    """at: when it was asked, monotonic. took_s: until the answer. status: 0 where none came."""
+    """at: when it was asked, monotonic. took_s: until the answer. waited_s: of that, at the most,
+    who asked and who answered were ready and had no core. status: 0 where no answer came.
+    """
 
     number: int
     at: float
     took_s: float
+    waited_s: float
     status: int
     body: bytes
 
@@ -61,14 +70,16 @@ class Asker:
             start_new_session=True,
         )  # fmt: skip
 
-    async def post(self, to: str, path: str, body: bytes, in_s: float = 0.0) -> Asked:
-        """to: host:port."""
+    async def post(
+        self, to: str, path: str, body: bytes, by: Sequence[int] = (), in_s: float = 0.0
+    ) -> Asked:
+        """to: host:port. by, in_s: see `ToAsk`."""
         assert self._process is not None
         assert self._process.stdin is not None
         number = next(self._numbers)
         answer: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        self._process.stdin.write(_frame(ToAsk(number, to, path, body, in_s)))
+        self._process.stdin.write(_frame(ToAsk(number, to, path, body, by, in_s)))
         try:
             return await answer
         finally:
@@ -105,15 +116,37 @@ async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 # -- the process ---------------------------------------------------------------------------------
 
 
-async def _ask(wanted: ToAsk, caller: Caller) -> None:
+class _Waits:
+    """How long each of some processes has waited for a core until now, in seconds."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, int] = {}
+
+    def of(self, pid: int) -> float:
+        """0 of one that is gone."""
+        try:
+            file = self._files.get(pid)
+            if file is None:
+                file = self._files[pid] = os.open(f"/proc/{pid}/schedstat", os.O_RDONLY)
+            return int(os.pread(file, 100, 0).split()[1]) / 1e9
+        except OSError:
+            return 0.0
+
+
+async def _ask(wanted: ToAsk, caller: Caller, waits: _Waits) -> None:
     await asyncio.sleep(wanted.in_s)
+    own = os.getpid()
+    before = [waits.of(pid) for pid in (own, *wanted.by)]
     at = time.monotonic()
     try:
         reply = await caller.post(wanted.path, wanted.body)
         status, body = reply.status, reply.body
     except (OSError, TimeoutError):
         status, body = 0, b""
-    asked = Asked(wanted.number, at, time.monotonic() - at, status, body)
+    took_s = time.monotonic() - at
+    here, *there = (waits.of(pid) - was for pid, was in zip((own, *wanted.by), before, strict=True))
+    waited_s = min(max(here, 0.0) + max(there, default=0.0), took_s)
+    asked = Asked(wanted.number, at, took_s, waited_s, status, body)
     os.write(sys.stdout.fileno(), _frame(asked))
 
 
@@ -123,13 +156,14 @@ async def _serve() -> None:
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
     callers: dict[str, Caller] = {}
+    waits = _Waits()
     async with asyncio.TaskGroup() as group:
         async for data in _frames(reader):
             wanted = msgspec.msgpack.decode(data, type=ToAsk)
             caller = callers.get(wanted.to)
             if caller is None:
                 caller = callers[wanted.to] = Caller(wanted.to, _CONNECTIONS)
-            group.create_task(_ask(wanted, caller))
+            group.create_task(_ask(wanted, caller, waits))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,9 @@ class Cost(NamedTuple):
 
 
 class ControlPlane:
-    """One instance. It answers at the same addresses whenever it is started."""
+    """One instance. It answers at the same addresses whenever it is started. workers: the processes
+    that answer clients.
+    """
 
     def __init__(
         self, folder: Path, ports: tuple[int, int], settings: str, state: str = ""
@@ -42,6 +45,7 @@ class ControlPlane:
         )
         self.process: subprocess.Popen[bytes] | None = None
         self._cpu_before = 0.0
+        self.workers: list[int] = []
 
     def start(self) -> None:
         """Returns when it answers. Raises LoadFailure."""
@@ -58,6 +62,7 @@ class ControlPlane:
         with os.fdopen(pipe_in) as ready:
             if not ready.readline():
                 raise LoadFailure(f"fleet serve did not begin: {last_words(log)}")
+        self.workers = [pid for pid in process_tree(self.process.pid) if _is_worker(pid)]
 
     def cost(self) -> Cost:
         if self.process is None or self.process.poll() is not None:
@@ -128,3 +133,9 @@ class ControlPlane:
     def said(self) -> str:
         """Its log."""
         return (self.folder / "fleet.log").read_text(errors="replace")
+
+
+def _is_worker(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().startswith("oca-worker")
+    return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from msgspec.structs import replace
 
 from benchmarks.fleet.control_plane import ControlPlane
 from benchmarks.fleet.lines import Line
+from benchmarks.fleet.ports import find_free_ports
 from benchmarks.fleet.scenarios import ANSWER_MS, Kind, Scenario
 from benchmarks.fleet.sharing import Sharing
 from benchmarks.fleet.stage import CATALOGUE, Reading, Size, Stage, make_stage, settings_of, stand
@@ -95,12 +95,10 @@ async def _play_one(stage: Stage, scenario: Scenario) -> Played:
     lines = await scenario.play(stage)
     until = time.monotonic()
     took = clients.percentiles(since, until)
-    idle = stage.yardstick.percentile(99, since, until)
     lines += [
         Line("answers, the 50th percentile", took["p50"], None, "ms"),
         Line("answers, the 99th percentile", took["p99"], None, "ms"),
-        Line("the same of a process that decides nothing", idle, None, "ms"),
-        Line("the 99th percentile beyond that", max(took["p99"] - idle, 0.0), ANSWER_MS, "ms"),
+        Line("the same without waits for a core", took["own"], ANSWER_MS, "ms"),
         Line("answers checked", checker.checked - checked, None),
         Line("wrong answers", sum(checker.wrong.values()), 0),
     ]
@@ -125,7 +123,7 @@ async def _standing_planes(
     size: Size, kind: Kind, scratch: Path
 ) -> AsyncIterator[tuple[list[ControlPlane], Sharing | None]]:
     count = 2 if kind is Kind.PAIR else 1
-    ports = _free_ports(2 * count + 1)
+    ports = find_free_ports(2 * count + 1)
     sharing = Sharing(ports.pop(), count) if kind is Kind.PAIR else None
     if sharing is not None:
         await sharing.start()
@@ -148,11 +146,3 @@ async def _standing_planes(
             plane.stop()
         if sharing is not None:
             await sharing.close()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import NamedTuple
 
+from benchmarks.fleet.among import play_real
 from benchmarks.fleet.checker import address_text
 from benchmarks.fleet.demand import WATCHED
 from benchmarks.fleet.lines import Line, cost_lines
@@ -310,6 +311,7 @@ SCENARIOS = (
     Scenario("cold", "All appliances begin at once", Kind.ALONE, start_cold),
     Scenario("reports", "Reports alone", Kind.ALONE, report_alone),
     Scenario("steady", "Reports, questions and flapping networks", Kind.ALONE, go_on_steadily),
+    Scenario("real", "Real appliances serve, and one is killed", Kind.ALONE, play_real),
     Scenario("drain", "A site is drained", Kind.ALONE, drain_a_site),
     Scenario("leak", "A router leaks a more specific network", Kind.ALONE, leak_a_route),
     Scenario("skew", "Clocks are five minutes wrong", Kind.ALONE, skew_clocks),

@@ -22,7 +22,6 @@ from benchmarks.fleet.pushing import Pushing
 from benchmarks.fleet.sharing import Sharing
 from benchmarks.fleet.stocks import Stocks
 from benchmarks.fleet.world import World, make_world
-from benchmarks.fleet.yardstick import Yardstick
 from ocaserve.routing.forms import Form
 
 CATALOGUE = "catalogue.json"  # beside the settings
@@ -37,13 +36,16 @@ _LOOK_S = 0.25
 
 
 class Size(Struct, frozen=True, kw_only=True):
-    """How large, and how fast. rates: questions a second, of anybody and of clients watched."""
+    """How large, and how fast. rates: questions a second, of anybody and of clients watched. real:
+    appliances that are no models.
+    """
 
     appliances: int
     sites: int
     interval_s: float
     seed: int
     rates: tuple[float, float] = (50.0, 50.0)
+    real: int = 3
 
     @property
     def objects(self) -> int:
@@ -100,11 +102,10 @@ class Stage:
         objects = OBJECTS if self.stocks is None else self.stocks.objects
         self.clients = Clients(
             Demand(world, size.seed, mean_s, objects), Load(CLIENT_BITS_PER_S, size.seed),
-            self.checker, self.appliances, self.watched, [each.clients for each in planes],
+            self.checker, self.appliances, self.watched, planes,
             size.rates,
         )  # fmt: skip
         self.clients.begin(mean_s, self.chance)
-        self.yardstick = Yardstick()
         self.readings: list[Reading] = []
 
     def _make_appliances(self) -> list[ModelAppliance]:
@@ -200,16 +201,15 @@ class Stage:
 
 async def stand(stage: Stage, spread_s: float, play: Callable[[], Awaitable[None]]) -> None:
     """Push and ask for as long as `play` lasts. Raises what any of them meets."""
-    asker, yardstick = stage.clients.asker, stage.yardstick
+    asker = stage.clients.asker
     tasks: list[asyncio.Future[None]] = []
     try:
         await asker.start()
-        await asyncio.to_thread(yardstick.start)
         stage.checker.unsure_until = float("inf")
         stage.pushing.begin(spread_s)
         endless = [
             stage.pushing.keep_pushing(), stage.clients.keep_asking(), stage.keep_reading(),
-            asker.keep_hearing(), yardstick.keep_asking(asker),
+            asker.keep_hearing(),
         ]  # fmt: skip
         if stage.stocks is not None:
             endless.append(stage.stocks.keep_asking(stage.planes[0].operators))
@@ -223,7 +223,6 @@ async def stand(stage: Stage, spread_s: float, play: Callable[[], Awaitable[None
         await asyncio.gather(*tasks, return_exceptions=True)
         stage.pushing.close()
         await asker.stop()
-        yardstick.stop()
 
 
 def make_stage(
