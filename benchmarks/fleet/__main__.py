@@ -34,13 +34,8 @@ _NAMES = [each.name for each in SCENARIOS]
               help="Seconds between two reports of an appliance.")  # fmt: skip
 @click.option("--questions", default=100.0, show_default=True, type=click.FloatRange(2, 5_000),
               help="Of clients, a second at the peak; half of them of those watched.")  # fmt: skip
-@click.option(
-    "--real",
-    default=3,
-    show_default=True,
-    type=click.IntRange(2, 20),
-    help="Appliances that are processes of `ocaserve serve`, in scenario `real`.",
-)
+@click.option("--real", default=3, show_default=True, type=click.IntRange(2, 20),
+              help="Processes of `ocaserve serve` among them, in scenario `real`.")  # fmt: skip
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option(
     "--output", default=Path("fleet.html"), show_default=True,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
 from typing import NamedTuple
 
 import msgspec
@@ -18,12 +19,17 @@ from benchmarks.fleet.documents import ModelAppliance
 from benchmarks.fleet.load import Load, Session
 
 _TICK_S = 0.05
+_TOLD_AFTER = 0.1  # of a session: films come in parts, and each is one that is followed
 _GOLDEN = 0.618034  # its multiples are spread evenly, without chance
 _SETTLE_EVERY_S = 0.5
 
 
 class SteerAnswer(msgspec.Struct):
     objects: dict[str, list[str]]
+    session: str = ""
+
+
+Leaving = Callable[[ModelAppliance], float]
 
 
 class Answered(NamedTuple):
@@ -51,6 +57,7 @@ class Settled(NamedTuple):
 class Clients:
     """rate: questions a second at the daily peak, of clients anywhere and of those watched.
 
+    leaving: how likely a client leaves its first server for another; None: nobody tells of that.
     answers: of all questions. hour: of the day, which does not go on by itself.
     """
 
@@ -74,7 +81,10 @@ class Clients:
         self.hour = 20.0
         self.answers: list[Answered] = []
         self.settled: list[Settled] = []
+        self.leaving: Leaving | None = None
+        self.told = self.untold = 0  # sessions: how many were told of, and were not taken
         self.unanswered = 0  # questions to which the answer is nobody
+        self._chance = Random(0)  # noqa: S311 - repeatable is what is wanted
         self._asked = 0
 
     def begin(self, mean_s: float, chance: np.random.Generator) -> None:
@@ -126,13 +136,25 @@ class Clients:
         self.answers.append(Answered(asked.at, asked.took_s, asked.waited_s, asked.status))
         if asked.status != 200:
             return
-        urls = msgspec.json.decode(asked.body, type=SteerAnswer).objects[wish.key]
+        answer = msgspec.json.decode(asked.body, type=SteerAnswer)
+        urls = answer.objects[wish.key]
         servers = [self._by_url[url[: url.index("/", 7)]] for url in urls]
         question = Question(wish.provider, wish.family, wish.high, wish.key, asked.at)
         self.unanswered += not servers
         self.checker.judge(question, servers)
         if is_watched:
             self.load.begin(Session(time.monotonic() + wish.session_s, number, servers))
+        if self.leaving is not None and servers:
+            failovers = int(self._chance.random() < self.leaving(servers[0]))
+            await asyncio.sleep(_TOLD_AFTER * wish.session_s)
+            await self._tell(plane, answer.session, failovers)
+
+    async def _tell(self, plane: ControlPlane, session: str, failovers: int) -> None:
+        """How it went, as `ocaserve follow` does at its end."""
+        body = msgspec.json.encode({"session": session, "failovers": failovers})
+        told = await self.asker.post(plane.clients, "/v1/qoe", body)
+        self.told += told.status == 204
+        self.untold += told.status != 204
 
     def percentiles(self, since: float, until: float) -> dict[str, float]:
         """Milliseconds of answers that were asked for within that time; failures apart. own: the

@@ -30,7 +30,7 @@ _COLD_SPREAD_S = 5.0  # power is back, and machines start within so long
 
 
 class Played(NamedTuple):
-    """A scenario, from when to when (monotonic), and what came of it."""
+    """A scenario, from when to when (monotonic), and what came of it. routes: of all sites."""
 
     scenario: Scenario
     since: float
@@ -42,6 +42,7 @@ class Played(NamedTuple):
     fullest: list[tuple[float, float]]
     moved: list[tuple[float, int]]
     took_ms: list[tuple[float, float]]
+    routes: int
 
     @property
     def is_kept(self) -> bool:
@@ -110,6 +111,7 @@ async def _play_one(stage: Stage, scenario: Scenario) -> Played:
         [(each.at, each.fullest) for each in settled],
         [(each.at, each.moved) for each in settled],
         [(each.at, each.took_s * 1000) for each in clients.answers if since <= each.at <= until],
+        stage.world.routes,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from benchmarks.fleet.among import play_real
+from benchmarks.fleet.canary import try_a_slow_canary
 from benchmarks.fleet.checker import address_text
 from benchmarks.fleet.demand import WATCHED
 from benchmarks.fleet.lines import Line, cost_lines
@@ -317,6 +318,7 @@ SCENARIOS = (
     Scenario("skew", "Clocks are five minutes wrong", Kind.ALONE, skew_clocks),
     Scenario("crowd", "A crowd wants one object", Kind.ALONE, crowd),
     Scenario("site", "A site is lost at the peak", Kind.ALONE, lose_a_site),
+    Scenario("canary", "A policy in canary is slow", Kind.ALONE, try_a_slow_canary),
     Scenario("plane", "The control plane is killed, for long", Kind.ALONE, kill_the_plane),
     Scenario("stock", "All begin empty, and ask what to hold", Kind.STOCKED, start_stocked),
     Scenario("manifest", "All are to hold something else", Kind.STOCKED, change_everything),
