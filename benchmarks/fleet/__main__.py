@@ -34,6 +34,8 @@ _NAMES = [each.name for each in SCENARIOS]
               help="Seconds between two reports of an appliance.")  # fmt: skip
 @click.option("--questions", default=100.0, show_default=True, type=click.FloatRange(2, 5_000),
               help="Of clients, a second at the peak; half of them of those watched.")  # fmt: skip
+@click.option("--real", default=3, show_default=True, type=click.IntRange(2, 20),
+              help="Processes of `ocaserve serve` among them, in scenario `real`.")  # fmt: skip
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option(
     "--output", default=Path("fleet.html"), show_default=True,
@@ -41,7 +43,7 @@ _NAMES = [each.name for each in SCENARIOS]
 )  # fmt: skip
 def main(
     *, appliances: int, sites: int | None, names: tuple[str, ...], interval: float,
-    questions: float, seed: int, output: Path,
+    questions: float, real: int, seed: int, output: Path,
 ) -> None:  # fmt: skip
     """Play a fleet of appliances against a real control plane."""
     size = Size(
@@ -50,6 +52,7 @@ def main(
         interval_s=interval,
         seed=seed,
         rates=(questions / 2, questions / 2),
+        real=real,
     )
     kinds = {each.kind for each in SCENARIOS if not names or each.name in names}
     begins = {next(each.name for each in SCENARIOS if each.kind is kind) for kind in kinds}

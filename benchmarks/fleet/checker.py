@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 from benchmarks.fleet.documents import ModelAppliance
 from benchmarks.fleet.world import World
@@ -36,6 +36,14 @@ class Bounds(NamedTuple):
     told_s: float
 
 
+class Holds(Protocol):
+    """Whether an appliance, by its number, has what was asked for. is_generous: what has just gone
+    counts; else neither that nor what has just come.
+    """
+
+    def __call__(self, number: int, asked: Question, *, is_generous: bool) -> bool: ...
+
+
 class Checker:
     """wrong: answers that were, by how. checked: all. examples: some, in words."""
 
@@ -54,7 +62,7 @@ class Checker:
         self.gone_at: dict[tuple[int, int], float] = {}  # by site and network
         self.came_at: dict[tuple[int, int], float] = {}
         self.leaked_at: dict[tuple[int, str], tuple[float, float]] = {}  # from when, until when
-        self.holders: Mapping[str, frozenset[int]] | None = None
+        self.holds: Holds | None = None  # None: each holds everything
         self.unsure_until = 0.0  # nothing is said of answers until then: the whole is starting
         self.spares_the_full: frozenset[int] = frozenset()  # providers whose appliances may be full
 
@@ -102,7 +110,7 @@ class Checker:
             return "dead"
         if asked.at - self.drained_at.get(number, asked.at) > bounds.told_s:
             return "drained"
-        if self.holders is not None and number not in self.holders.get(asked.key, frozenset()):
+        if self.holds is not None and not self.holds(number, asked, is_generous=True):
             return "without the object"
         if not any(True for _ in self._orders(asked, given.site.number, is_generous=True)):
             return "uncovered"
@@ -162,7 +170,7 @@ class Checker:
 
     def _is_surely_able(self, asked: Question, each: ModelAppliance) -> bool:
         number = each.number
-        has = self.holders is None or number in self.holders.get(asked.key, frozenset())
+        has = self.holds is None or self.holds(number, asked, is_generous=False)
         settled = asked.at - self.back_at.get(number, float("-inf")) > self.bounds.silent_s
         return has and settled and number not in self.dead_at and number not in self.drained_at
 

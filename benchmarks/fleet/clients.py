@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
+from benchmarks.fleet.asker import Asker
 from benchmarks.fleet.checker import Checker, Question, address_text
+from benchmarks.fleet.control_plane import ControlPlane
 from benchmarks.fleet.demand import Demand, Wish, curve
 from benchmarks.fleet.documents import ModelAppliance
 from benchmarks.fleet.load import Load, Session
-from benchmarks.fleet.wire import Caller
 
-_CONNECTIONS = 64
 _TICK_S = 0.05
+_TOLD_AFTER = 0.1  # of a session: films come in parts, and each is one that is followed
+_GOLDEN = 0.618034  # its multiples are spread evenly, without chance
 _SETTLE_EVERY_S = 0.5
 
 
-class _Answer(msgspec.Struct):
+class SteerAnswer(msgspec.Struct):
     objects: dict[str, list[str]]
+    session: str = ""
+
+
+Leaving = Callable[[ModelAppliance], float]
 
 
 class Answered(NamedTuple):
-    """One question: when it was asked, monotonic; seconds until the answer; 0: it failed."""
+    """One question: when it was asked, monotonic; seconds until the answer, and of these without a
+    core; 0: it failed.
+    """
 
     at: float
     took_s: float
+    waited_s: float
     status: int
 
 
@@ -47,6 +57,7 @@ class Settled(NamedTuple):
 class Clients:
     """rate: questions a second at the daily peak, of clients anywhere and of those watched.
 
+    leaving: how likely a client leaves its first server for another; None: nobody tells of that.
     answers: of all questions. hour: of the day, which does not go on by itself.
     """
 
@@ -57,18 +68,23 @@ class Clients:
         checker: Checker,
         appliances: Sequence[ModelAppliance],
         watched: Sequence[ModelAppliance],
-        addresses: Sequence[str],
+        planes: Sequence[ControlPlane],
         rates: tuple[float, float],
     ) -> None:
         self.demand, self.load, self.checker = demand, load, checker
         self._by_url: Mapping[str, ModelAppliance] = {each.url: each for each in appliances}
         self.watched = watched
-        self.callers = [Caller(each, _CONNECTIONS // len(addresses)) for each in addresses]
+        self.asker = Asker()
+        self._planes = planes
         self.rates = rates
         self.times = 1.0  # as many of those watched as usual
         self.hour = 20.0
         self.answers: list[Answered] = []
         self.settled: list[Settled] = []
+        self.leaving: Leaving | None = None
+        self.told = self.untold = 0  # sessions: how many were told of, and were not taken
+        self.unanswered = 0  # questions to which the answer is nobody
+        self._chance = Random(0)  # noqa: S311 - repeatable is what is wanted
         self._asked = 0
 
     def begin(self, mean_s: float, chance: np.random.Generator) -> None:
@@ -109,36 +125,46 @@ class Clients:
         self.settled.append(Settled(now, by_site, fullest, self.load.moved))
 
     async def _ask(self, wish: Wish, *, is_watched: bool) -> None:
-        begun = time.monotonic()
         body = msgspec.json.encode(
             {"client": {"ip": address_text(wish.family, wish.high)}, "objects": [wish.key]}
         )
         self._asked += 1
         number = self._asked
-        caller = self.callers[number % len(self.callers)]
-        try:
-            reply = await caller.post("/v1/steer", body)
-        except (OSError, TimeoutError):
-            self.answers.append(Answered(begun, time.monotonic() - begun, 0))
+        plane = self._planes[number % len(self._planes)]
+        in_s = number * _GOLDEN % 1 * _TICK_S
+        asked = await self.asker.post(plane.clients, "/v1/steer", body, plane.workers, in_s)
+        self.answers.append(Answered(asked.at, asked.took_s, asked.waited_s, asked.status))
+        if asked.status != 200:
             return
-        self.answers.append(Answered(begun, time.monotonic() - begun, reply.status))
-        if reply.status != 200:
-            return
-        urls = msgspec.json.decode(reply.body, type=_Answer).objects[wish.key]
+        answer = msgspec.json.decode(asked.body, type=SteerAnswer)
+        urls = answer.objects[wish.key]
         servers = [self._by_url[url[: url.index("/", 7)]] for url in urls]
-        asked = Question(wish.provider, wish.family, wish.high, wish.key, begun)
-        self.checker.judge(asked, servers)
+        question = Question(wish.provider, wish.family, wish.high, wish.key, asked.at)
+        self.unanswered += not servers
+        self.checker.judge(question, servers)
         if is_watched:
             self.load.begin(Session(time.monotonic() + wish.session_s, number, servers))
+        if self.leaving is not None and servers:
+            failovers = int(self._chance.random() < self.leaving(servers[0]))
+            await asyncio.sleep(_TOLD_AFTER * wish.session_s)
+            await self._tell(plane, answer.session, failovers)
+
+    async def _tell(self, plane: ControlPlane, session: str, failovers: int) -> None:
+        """How it went, as `ocaserve follow` does at its end."""
+        body = msgspec.json.encode({"session": session, "failovers": failovers})
+        told = await self.asker.post(plane.clients, "/v1/qoe", body)
+        self.told += told.status == 204
+        self.untold += told.status != 204
 
     def percentiles(self, since: float, until: float) -> dict[str, float]:
-        """Milliseconds of answers that were asked for within that time; failures apart."""
+        """Milliseconds of answers that were asked for within that time; failures apart. own: the
+        99th without the time that somebody waited for a core.
+        """
         some = [each for each in self.answers if since <= each.at <= until]
-        took = np.array([each.took_s for each in some if each.status == 200]) * 1000
-        shown = {f"p{p}": float(np.percentile(took, p)) if len(took) else 0.0 for p in (50, 99)}
+        good = [each for each in some if each.status == 200]
+        took = np.array([each.took_s for each in good] or [0.0]) * 1000
+        waited = np.array([each.waited_s for each in good] or [0.0]) * 1000
+        shown = {f"p{p}": float(np.percentile(took, p)) for p in (50, 99)}
+        shown["own"] = float(np.percentile(took - waited, 99))
         failed = sum(each.status != 200 for each in some)
         return {**shown, "asked": float(len(some)), "failed": float(failed)}
-
-    def close(self) -> None:
-        for caller in self.callers:
-            caller.close()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,13 +28,15 @@ class Cost(NamedTuple):
 
 
 class ControlPlane:
-    """One instance. It answers at the same addresses whenever it is started."""
+    """One instance. It answers at the same addresses whenever it is started. workers: the processes
+    that answer clients.
+    """
 
     def __init__(
         self, folder: Path, ports: tuple[int, int], settings: str, state: str = ""
     ) -> None:
         self.operators, self.clients = (f"127.0.0.1:{port}" for port in ports)
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "fleet.toml").write_text(
             f'[fleet]\nlisten = ["{self.operators}"]\nclients = ["{self.clients}"]\n'
@@ -42,15 +45,16 @@ class ControlPlane:
         )
         self.process: subprocess.Popen[bytes] | None = None
         self._cpu_before = 0.0
+        self.workers: list[int] = []
 
     def start(self) -> None:
         """Returns when it answers. Raises LoadFailure."""
         pipe_in, pipe_out = os.pipe()
-        log = self._folder / "fleet.log"
+        log = self.folder / "fleet.log"
         with log.open("ab") as said:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "ocaserve", "fleet", "serve",
-                 "-c", str(self._folder / "fleet.toml"), "--ready-fd", str(pipe_out)],
+                 "-c", str(self.folder / "fleet.toml"), "--ready-fd", str(pipe_out)],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 pass_fds=(pipe_out,), start_new_session=True,
             )  # fmt: skip
@@ -58,6 +62,7 @@ class ControlPlane:
         with os.fdopen(pipe_in) as ready:
             if not ready.readline():
                 raise LoadFailure(f"fleet serve did not begin: {last_words(log)}")
+        self.workers = [pid for pid in process_tree(self.process.pid) if _is_worker(pid)]
 
     def cost(self) -> Cost:
         if self.process is None or self.process.poll() is not None:
@@ -127,4 +132,10 @@ class ControlPlane:
 
     def said(self) -> str:
         """Its log."""
-        return (self._folder / "fleet.log").read_text(errors="replace")
+        return (self.folder / "fleet.log").read_text(errors="replace")
+
+
+def _is_worker(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().startswith("oca-worker")
+    return False

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.fleet.world import World
 
-OBJECTS = 100_000
+OBJECTS = 100_000  # where every appliance has every one
 _ZIPF = 0.9  # as of films on demand
 _LEAST = 0.25  # of the peak, at night
 _BATCH = 4_096
@@ -35,9 +35,9 @@ def curve(hours: float) -> float:
 
 
 class Demand:
-    """Wishes without end; the same seed has the same ones. mean_s: of sessions."""
+    """Wishes without end; the same seed has the same ones. mean_s: of sessions. objects: of all."""
 
-    def __init__(self, world: World, seed: int, mean_s: float) -> None:
+    def __init__(self, world: World, seed: int, mean_s: float, objects: int = OBJECTS) -> None:
         self._networks = world.networks
         self._chance = np.random.default_rng([seed, 2])
         self._mean_s = mean_s
@@ -47,10 +47,11 @@ class Demand:
             np.arange(len(world.networks.blocks)),
             [block.last - block.first for block in world.networks.blocks],
         )
-        popularity = 1 / np.arange(1, OBJECTS + 1) ** _ZIPF
+        popularity = 1 / np.arange(1, objects + 1) ** _ZIPF
         self._popularity = np.cumsum(popularity / popularity.sum())
         self._anywhere = self._wish(0, len(world.networks))
         self._watched = self._wish(*world.networks.blocks[WATCHED])
+        self.key_of: Callable[[int], str] = "film-{:06}.mp4".format  # by how much it is wanted
         self.hot_key = ""  # what everybody asks for; empty: each what he likes
 
     def anywhere(self) -> Wish:
@@ -72,5 +73,5 @@ class Demand:
             for number, place, length in zip(numbers, objects, lengths, strict=True):
                 number = min(int(number), last - 1)
                 family, address = networks.address_in(number, chance)
-                key = self.hot_key or f"film-{int(place):06}.mp4"
+                key = self.hot_key or self.key_of(int(place))
                 yield Wish(int(self._providers[number]), family, address, key, float(length))

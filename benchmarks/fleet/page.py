@@ -7,8 +7,8 @@ from html import escape
 from itertools import groupby, pairwise
 
 from benchmarks.fleet.drawing import Mark, draw, worst_by_second
+from benchmarks.fleet.lines import Line
 from benchmarks.fleet.playing import Played
-from benchmarks.fleet.scenarios import Line
 from benchmarks.fleet.stage import Size
 
 _STYLE = """
@@ -39,6 +39,29 @@ def render_page(
         *_plots(played),
         *(part for each in played for part in _section(each)),
         "</html>\n",
+    ])  # fmt: skip
+
+
+def render_growth(
+    rows: Sequence[Mapping[str, float]], plots: Sequence[str], lines: Sequence[Line], failure: str,
+    machine: Mapping[str, str], minutes: float, arguments: Sequence[str],
+) -> str:  # fmt: skip
+    """The page of what more and more appliances cost. rows: a size each, by what was measured."""
+    is_kept = not failure and all(line.is_kept for line in lines)
+    verdict = "<p>All kept.</p>" if is_kept else f'<p class="bad">Not kept. {escape(failure)}</p>'
+    command = escape(f"python -m benchmarks.fleet.growth {' '.join(arguments)}".strip())
+    facts = "".join(f"<tr><th>{escape(k)}<td>{escape(v)}" for k, v in machine.items())
+    heads = "".join(f"<th>{escape(name.replace('_', ' '))}" for name in rows[0])
+    body = "".join(
+        "<tr>" + "".join(f'<td class="n">{value:,.6g}' for value in row.values()) for row in rows
+    )
+    return "\n".join([
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f"<title>What appliances cost</title><style>{_STYLE}</style>",
+        f"<h1>What more appliances cost the control plane</h1>{verdict}",
+        f"<p><code>{command}</code>, {minutes:.1f} minutes. CPU seconds of all its processes.</p>",
+        f"<table>{facts}</table>", f"<table><tr>{heads}{body}</table>", *plots,
+        "<table>" + "".join(map(_row, lines)) + "</table></html>\n",
     ])  # fmt: skip
 
 
@@ -82,9 +105,8 @@ def _section(each: Played) -> Iterator[str]:
 def _row(line: Line) -> str:
     limit = "" if line.limit is None else f"{'≥' if line.is_least else '≤'} {line.limit:,g}"
     mark = "" if line.is_kept else ' class="bad"'
-    shown = (
-        f"{line.measured:,.1f}" if line.measured != int(line.measured) else f"{line.measured:,.0f}"
-    )
+    places = 0 if line.measured == int(line.measured) else 1 if abs(line.measured) >= 10 else 2
+    shown = f"{line.measured:,.{places}f}"
     return (
         f'<tr{mark}><td>{escape(line.what)}<td class="n">{shown} {line.unit}<td class="n">{limit}'
     )

@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import NamedTuple
 
+from benchmarks.fleet.among import play_real
+from benchmarks.fleet.canary import try_a_slow_canary
 from benchmarks.fleet.checker import address_text
 from benchmarks.fleet.demand import WATCHED
-from benchmarks.fleet.stage import Reading, Stage
+from benchmarks.fleet.lines import Line, cost_lines
+from benchmarks.fleet.stage import Stage
+from benchmarks.fleet.stocked import change_everything, wait_for_stocks
 
 COLD_S, BACK_S = 60.0, 65.0
-MEMORY_MIB = 2_048.0
 REPORTS_PER_CPU_S = 1_000.0
 ANSWER_MS = 5.0
 OVERLOAD_S = 30.0
@@ -24,23 +27,8 @@ class Kind(Enum):
     """What a scenario is played on."""
 
     ALONE = "one control plane"
+    STOCKED = "one control plane that says who holds what"
     PAIR = "two instances that share a Valkey server"
-
-
-class Line(NamedTuple):
-    """What must be so: `measured` at most, or at least, `limit`; None: only told."""
-
-    what: str
-    measured: float
-    limit: float | None = None
-    unit: str = ""
-    is_least: bool = False
-
-    @property
-    def is_kept(self) -> bool:
-        if self.limit is None:
-            return True
-        return self.measured >= self.limit if self.is_least else self.measured <= self.limit
 
 
 class Scenario(NamedTuple):
@@ -64,15 +52,6 @@ async def start_cold(stage: Stage) -> list[Line]:
         Line("documents that were not taken at first", stage.pushing.refused),
         Line("whole reports, packed", stage.pushing.sent["whole"] / 2**20, None, "MiB"),
         Line("without their tables, packed", stage.pushing.sent["brief"] / 2**20, None, "MiB"),
-    ]
-
-
-def cost_lines(before: Reading, after: Reading) -> list[Line]:
-    cpu_s, count = after.cost.cpu_s - before.cost.cpu_s, after.reports - before.reports
-    return [
-        Line("documents answered", count, None),
-        Line("CPU of the control plane, answers included", cpu_s, None, "s"),
-        Line("memory", after.cost.memory_mib, MEMORY_MIB, "MiB"),
     ]
 
 
@@ -276,6 +255,15 @@ async def drain_a_site(stage: Stage) -> list[Line]:
     return [Line("the drain was answered", took_s, 1.0, "s")]
 
 
+async def start_stocked(stage: Stage) -> list[Line]:
+    """All appliances begin with empty disks, and ask what they are to hold."""
+    lines = await start_cold(stage)
+    stage.checker.unsure_until = float("inf")
+    lines += await wait_for_stocks(stage)
+    stage.checker.unsure_until = time.monotonic() + stage.checker.bounds.told_s
+    return lines
+
+
 async def start_a_pair(stage: Stage) -> list[Line]:
     """All appliances begin; each tells one of two instances, and both know all."""
     lines = await start_cold(stage)
@@ -324,12 +312,16 @@ SCENARIOS = (
     Scenario("cold", "All appliances begin at once", Kind.ALONE, start_cold),
     Scenario("reports", "Reports alone", Kind.ALONE, report_alone),
     Scenario("steady", "Reports, questions and flapping networks", Kind.ALONE, go_on_steadily),
+    Scenario("real", "Real appliances serve, and one is killed", Kind.ALONE, play_real),
     Scenario("drain", "A site is drained", Kind.ALONE, drain_a_site),
     Scenario("leak", "A router leaks a more specific network", Kind.ALONE, leak_a_route),
     Scenario("skew", "Clocks are five minutes wrong", Kind.ALONE, skew_clocks),
     Scenario("crowd", "A crowd wants one object", Kind.ALONE, crowd),
     Scenario("site", "A site is lost at the peak", Kind.ALONE, lose_a_site),
+    Scenario("canary", "A policy in canary is slow", Kind.ALONE, try_a_slow_canary),
     Scenario("plane", "The control plane is killed, for long", Kind.ALONE, kill_the_plane),
+    Scenario("stock", "All begin empty, and ask what to hold", Kind.STOCKED, start_stocked),
+    Scenario("manifest", "All are to hold something else", Kind.STOCKED, change_everything),
     Scenario("pair", "Two instances begin", Kind.PAIR, start_a_pair),
     Scenario("valkey", "What the instances share is killed", Kind.PAIR, kill_valkey),
     Scenario("cut", "An instance is cut off", Kind.PAIR, cut_one_off),

@@ -5,39 +5,52 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 
 from benchmarks.errors import LoadFailure
-from benchmarks.fleet.checker import Bounds, Checker
+from benchmarks.fleet.checker import Bounds, Checker, Question
 from benchmarks.fleet.clients import Clients
 from benchmarks.fleet.control_plane import ControlPlane, Cost
-from benchmarks.fleet.demand import WATCHED, Demand, curve
+from benchmarks.fleet.demand import OBJECTS, WATCHED, Demand, curve
 from benchmarks.fleet.documents import ModelAppliance, Routes
 from benchmarks.fleet.load import Load
 from benchmarks.fleet.pushing import Pushing
 from benchmarks.fleet.sharing import Sharing
+from benchmarks.fleet.stocks import Stocks
 from benchmarks.fleet.world import World, make_world
 from ocaserve.routing.forms import Form
 
+CATALOGUE = "catalogue.json"  # beside the settings
 CLIENT_BITS_PER_S = 5e6
 USED_AT_PEAK = 0.6
 _TOLD_S = 5.0  # until what an appliance told is in every answer
 _SESSION_INTERVALS = 10  # a session lasts for so many intervals of reports, on average
 _TTL_INTERVALS = 3
+_MANIFEST_INTERVALS = 2
+_MOST_OBJECTS, _OBJECTS_EACH = 50_000, 100
 _LOOK_S = 0.25
 
 
 class Size(Struct, frozen=True, kw_only=True):
-    """How large, and how fast. rates: questions a second, of anybody and of clients watched."""
+    """How large, and how fast. rates: questions a second, of anybody and of clients watched. real:
+    appliances that are no models.
+    """
 
     appliances: int
     sites: int
     interval_s: float
     seed: int
     rates: tuple[float, float] = (50.0, 50.0)
+    real: int = 3
+
+    @property
+    def objects(self) -> int:
+        """Of the catalogue, where it counts who has what."""
+        return min(_MOST_OBJECTS, _OBJECTS_EACH * self.appliances)
 
     @property
     def ttl_s(self) -> float:
@@ -55,7 +68,7 @@ class Reading(NamedTuple):
 
 class Stage:
     """planes: instances of the control plane. sharing: what they share, if there are several.
-    watched: appliances whose clients are played.
+    watched: appliances whose clients are played. stocks: where appliances hold what they are told.
     """
 
     def __init__(
@@ -64,6 +77,7 @@ class Stage:
         planes: Sequence[ControlPlane],
         world: World,
         sharing: Sharing | None = None,
+        catalogue: Path | None = None,
     ) -> None:
         self.size, self.planes, self.world, self.sharing = size, planes, world, sharing
         self.chance = np.random.default_rng([size.seed, 3])
@@ -84,9 +98,12 @@ class Stage:
         self.pushing.prepare = self._prepare
         self.checker = Checker(world, self.appliances, Bounds(size.ttl_s + _TOLD_S, _TOLD_S))
         self.checker.spares_the_full = frozenset([WATCHED])
+        self.stocks = None if catalogue is None else self._make_stocks(catalogue)
+        objects = OBJECTS if self.stocks is None else self.stocks.objects
         self.clients = Clients(
-            Demand(world, size.seed, mean_s), Load(CLIENT_BITS_PER_S, size.seed), self.checker,
-            self.appliances, self.watched, [each.clients for each in planes], size.rates,
+            Demand(world, size.seed, mean_s, objects), Load(CLIENT_BITS_PER_S, size.seed),
+            self.checker, self.appliances, self.watched, planes,
+            size.rates,
         )  # fmt: skip
         self.clients.begin(mean_s, self.chance)
         self.readings: list[Reading] = []
@@ -100,6 +117,20 @@ class Stage:
             session = self.chance.bytes(8).hex()
             made.append(ModelAppliance(number, site, routes[site.number], session, total))
         return made
+
+    def _make_stocks(self, catalogue: Path) -> Stocks:
+        size = self.size
+        stocks = Stocks(
+            catalogue, size.objects, self.appliances, self.pushing.at_once,
+            _MANIFEST_INTERVALS * size.interval_s, size.seed,
+        )  # fmt: skip
+        bound_s = self.checker.bounds.told_s
+
+        def holds(number: int, asked: Question, *, is_generous: bool) -> bool:
+            return stocks.has(number, asked.key, asked.at, bound_s, is_generous=is_generous)
+
+        self.checker.holds = holds
+        return stocks
 
     def _prepare(self, each: ModelAppliance) -> None:
         """What one whose clients are not played sends goes with the hour."""
@@ -170,13 +201,19 @@ class Stage:
 
 async def stand(stage: Stage, spread_s: float, play: Callable[[], Awaitable[None]]) -> None:
     """Push and ask for as long as `play` lasts. Raises what any of them meets."""
-    stage.checker.unsure_until = float("inf")
-    stage.pushing.begin(spread_s)
-    endless = (
-        stage.pushing.keep_pushing(), stage.clients.keep_asking(), stage.keep_reading()
-    )  # fmt: skip
-    tasks = [asyncio.ensure_future(each) for each in (play(), *endless)]
+    asker = stage.clients.asker
+    tasks: list[asyncio.Future[None]] = []
     try:
+        await asker.start()
+        stage.checker.unsure_until = float("inf")
+        stage.pushing.begin(spread_s)
+        endless = [
+            stage.pushing.keep_pushing(), stage.clients.keep_asking(), stage.keep_reading(),
+            asker.keep_hearing(),
+        ]  # fmt: skip
+        if stage.stocks is not None:
+            endless.append(stage.stocks.keep_asking(stage.planes[0].operators))
+        tasks += [asyncio.ensure_future(each) for each in (play(), *endless)]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
@@ -185,13 +222,19 @@ async def stand(stage: Stage, spread_s: float, play: Callable[[], Awaitable[None
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         stage.pushing.close()
-        stage.clients.close()
+        await asker.stop()
 
 
-def make_stage(size: Size, planes: Sequence[ControlPlane], sharing: Sharing | None) -> Stage:
-    return Stage(size, planes, make_world(size.sites, size.seed), sharing)
+def make_stage(
+    size: Size, planes: Sequence[ControlPlane], sharing: Sharing | None, catalogue: Path | None
+) -> Stage:
+    """catalogue: its file, where it counts who has what."""
+    return Stage(size, planes, make_world(size.sites, size.seed), sharing, catalogue)
 
 
-def settings_of(size: Size) -> str:
-    """Of the control plane."""
-    return f"report_ttl_s = {size.ttl_s:g}\nclient_bits_per_s = {CLIENT_BITS_PER_S:g}\n"
+def settings_of(size: Size, *, is_stocked: bool) -> str:
+    """Of the control plane. is_stocked: it says who holds what, and who has it counts."""
+    general = f"report_ttl_s = {size.ttl_s:g}\nclient_bits_per_s = {CLIENT_BITS_PER_S:g}\n"
+    if not is_stocked:
+        return general
+    return f'{general}[fleet.content]\neverywhere = false\ncatalogue = "{CATALOGUE}"\n'

@@ -33,6 +33,10 @@ class Catalogue:
         numbers = {entry.key: number for number, entry in enumerate(manifest.objects)}
         return cls(manifest.objects, blake2b(data, digest_size=16).digest(), numbers)
 
+    def keys(self) -> list[bytes]:
+        """Of all objects, by their numbers, as clients ask for them."""
+        return [entry.key.encode("utf-8", "surrogateescape") for entry in self.objects]
+
 
 NOTHING = Catalogue((), b"", {})
 

@@ -96,7 +96,7 @@ class FleetState:
         self.outcomes: Counter[DocumentOutcome] = Counter()
         self.defects = ControlDefects()
         self.journal = Journal(settings.answer_ttl_s)
-        self.stock = Stock(settings.content)
+        self.stock = Stock(settings.content, settings.appliance)
         self.contacts: dict[str, Mapping[str, str]] = {}  # by appliance and URL, as `Evidence`
         self.drains: dict[str, FleetDrain] = {}
         self.used: dict[str, float] = {}  # of what appliances can take, in tenths

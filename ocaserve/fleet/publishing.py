@@ -112,12 +112,9 @@ class Publisher:
         def put() -> None:
             content = None
             if not state.settings.content.everywhere:
-                keys = [
-                    entry.key.encode("utf-8", "surrogateescape")
-                    for entry in presence.catalogue.objects
-                ]
+                catalogue = presence.catalogue
                 content = PicturedContent(
-                    exhibits.find("index", presence.catalogue, lambda: index_keys(keys)),
+                    exhibits.find("index", catalogue, lambda: index_keys(catalogue.keys())),
                     exhibits.find("live", presence, lambda: presence.live_bits),
                 )
             before, self._pictured = self._pictured, {}

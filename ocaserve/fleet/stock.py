@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from ocaserve.fleet.allotment import NOTHING, SitePlan
 from ocaserve.fleet.popularity import Popularity
 from ocaserve.fleet.presence import Presence, Sighting, sight
 from ocaserve.fleet.pushed_documents import HeldObjects
-from ocaserve.settings.fleet_members import FleetContent
+from ocaserve.settings.fleet_members import FleetAppliance, FleetContent
 
 _PLANS_KEPT = 4  # of a site: an appliance may have a manifest of before
 
@@ -22,11 +22,12 @@ _PLANS_KEPT = 4  # of a site: an appliance may have a manifest of before
 class Stock:
     """presence: of a catalogue that may be the one before `catalogue`, for a moment.
 
-    changed: there is something to be made anew.
+    changed: there is something to be made anew. listed: appliances that settings name.
     """
 
-    def __init__(self, settings: FleetContent) -> None:
+    def __init__(self, settings: FleetContent, listed: Iterable[FleetAppliance] = ()) -> None:
         self.settings = settings
+        self._listed = {each.id: each for each in listed}
         self.catalogue = NOTHING
         self.fault = ""  # why the catalogue is not that of the file
         self.popularity = Popularity()
@@ -37,6 +38,11 @@ class Stock:
         self._plans: dict[str, deque[SitePlan]] = {}
         self._told: dict[str, tuple[str, HeldObjects]] = {}
         self._shares: dict[str, float] = {}  # counting takes long
+        self._sites: dict[str, str] = {}  # of all appliances that were heard of
+        self._at: dict[str, set[str]] = {}  # by site, with those that are listed there
+        for each in self._listed.values():
+            if each.site:
+                self._at.setdefault(each.site, set()).add(each.id)
 
     # -- plans -----------------------------------------------------------------------------------
 
@@ -53,7 +59,13 @@ class Stock:
     # -- what appliances tell --------------------------------------------------------------------
 
     def hear(self, appliance: str, site: str, held: HeldObjects | None) -> None:
-        """What an appliance has told of its objects."""
+        """What an appliance has told of its objects: at its first report, and whenever that or its
+        site is another.
+        """
+        if self._sites.get(appliance) != site:
+            self._leave(appliance)
+            self._sites[appliance] = site
+            self._at.setdefault(site, set()).add(appliance)
         if held is None or self._told.get(appliance) == (site, held):
             return
         self._told[appliance] = (site, held)
@@ -62,9 +74,27 @@ class Stock:
 
     def forget(self, appliance: str) -> None:
         """It is no longer one of the network."""
+        self._leave(appliance)
         self._shares.pop(appliance, None)
         if self._told.pop(appliance, None) is not None:
             self.changed.set()
+
+    def _leave(self, appliance: str) -> None:
+        """The site that it was at, unless it is listed there."""
+        site, listed = self._sites.pop(appliance, None), self._listed.get(appliance)
+        if site is not None and (listed is None or listed.site != site):
+            self._at[site].discard(appliance)
+            if not self._at[site]:
+                del self._at[site]
+
+    def shares_at(self, site: str) -> Mapping[str, float]:
+        """Of all appliances of a site, by their names; of silent ones too: what they hold does not
+        move for that.
+        """
+        listed = self._listed
+        return {
+            name: listed[name].share if name in listed else 1.0 for name in self._at.get(site, ())
+        }
 
     def held_share(self, appliance: str) -> float | None:
         """Of its objects, what it has; None where its manifest is not one from here."""

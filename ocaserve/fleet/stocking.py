@@ -9,7 +9,6 @@ import gzip
 import logging
 import os
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -134,7 +133,7 @@ async def plan_site(state: FleetState, site: str) -> SitePlan:
     """Which of its appliances is to hold which objects, as of now."""
     stock = state.stock
     async with stock.planning:
-        shares, copies = _shares_of(state, site), _copies_of(state, site)
+        shares, copies = stock.shares_at(site), _copies_of(state, site)
         catalogue, popularity = stock.catalogue, stock.popularity
         stamp = (catalogue.digest, popularity.digest, copies, *sorted(shares.items()))
         known = stock.plan_of(site)
@@ -149,14 +148,6 @@ async def plan_site(state: FleetState, site: str) -> SitePlan:
         plan = await asyncio.to_thread(make)
         stock.take_plan(site, plan)
         return plan
-
-
-def _shares_of(state: FleetState, site: str) -> Mapping[str, float]:
-    """All appliances of a site, silent ones too: what they hold does not move for that."""
-    names = {name for name in state.members if state.site_of(name).id == site}
-    names |= {each.id for each in state.roster.values() if each.site == site}
-    listed = {name: state.roster.get(name) for name in names}
-    return {name: each.share if each else 1.0 for name, each in listed.items()}
 
 
 def _copies_of(state: FleetState, site: str) -> float:

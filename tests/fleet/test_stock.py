@@ -247,6 +247,34 @@ def test_everywhere() -> None:
     assert Stock(FleetContent()).holders_of(b"a") is None
 
 
+STEPS = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.sampled_from(["x", "y", "z", "gone"])), max_size=20
+)
+
+
+@given(STEPS, st.dictionaries(st.sampled_from("abcdefg"), st.sampled_from(["", "x", "y"])))
+def test_who_is_at_a_site(steps: list[tuple[str, str]], listed: dict[str, str]) -> None:
+    """As if each appliance were asked where it is, whoever came, moved, and was forgotten."""
+    roster = [
+        FleetAppliance(id=name, site=site, share=float(place))
+        for place, (name, site) in enumerate(listed.items(), 2)
+    ]
+    stock = Stock(FleetContent(), roster)
+    sites: dict[str, str] = {}
+    for name, site in steps:
+        if site != "gone":
+            sites[name] = listed.get(name) or site
+            stock.hear(name, sites[name], None)
+        elif not listed.get(name):
+            sites.pop(name, None)
+            stock.forget(name)
+    shares = {each.id: each.share for each in roster}
+    everybody = {name: site for name, site in listed.items() if site} | sites
+    for site in ("", "x", "y", "z"):
+        found = {name: shares.get(name, 1.0) for name, its in everybody.items() if its == site}
+        assert stock.shares_at(site) == found
+
+
 # -- documents -----------------------------------------------------------------------------------
 
 
