@@ -8,9 +8,13 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import NamedTuple
 
+import msgspec
+
+from benchmarks.errors import LoadFailure
 from benchmarks.fleet.among import play_real
 from benchmarks.fleet.canary import try_a_slow_canary
 from benchmarks.fleet.checker import address_text
+from benchmarks.fleet.clients import SteerAnswer
 from benchmarks.fleet.demand import WATCHED
 from benchmarks.fleet.lines import Line, cost_lines
 from benchmarks.fleet.stage import Stage
@@ -21,6 +25,7 @@ REPORTS_PER_CPU_S = 1_000.0
 ANSWER_MS = 5.0
 OVERLOAD_S = 30.0
 _SKEW_S = 300.0
+_ANSWERED_S = 60.0
 
 
 class Kind(Enum):
@@ -185,6 +190,8 @@ async def leak_a_route(stage: Stage) -> list[Line]:
     _tell_of(stage, text, thief.number)
     ip = address_text(family, (bits << (32 - length)) + 1)
     names = {each.id for each in theirs}
+    answered_at = await _when_answered(stage, ip, {each.url for each in theirs})
+    told_at = min(when for each in theirs if (when := stage.pushing.taken_at[each.number]) > at)
     shown_s = await stage.wait_until(
         "explain names the thief", lambda: _explains(stage, ip, names, text), 60
     )
@@ -196,6 +203,7 @@ async def leak_a_route(stage: Stage) -> list[Line]:
         "the thief is gone", lambda: not _explains(stage, ip, names, text), 60
     )
     return [
+        Line("a report tells, and until it is in answers", answered_at - told_at, 1.0, "s"),
         Line("explain names the thief and its network", shown_s, 5.0, "s"),
         Line("it is forgotten", gone_s, 5.0, "s"),
     ]
@@ -205,6 +213,21 @@ def _tell_of(stage: Stage, text: str, site: int) -> None:
     for each in stage.at_site(site):
         each.route_changed(texts=[text])
     stage.pushing.at_once(stage.at_site(site))
+
+
+async def _when_answered(stage: Stage, ip: str, urls: set[str]) -> float:
+    """When a client was first sent to one of these; monotonic. Raises LoadFailure."""
+    plane, begun = stage.planes[0], time.monotonic()
+    body = msgspec.json.encode({"client": {"ip": ip}, "objects": ["film-000000.mp4"]})
+    while time.monotonic() - begun < _ANSWERED_S:
+        asked = await stage.clients.asker.post(plane.clients, "/v1/steer", body)
+        if asked.status == 200 and any(
+            each.startswith(tuple(urls))
+            for each in msgspec.json.decode(asked.body, type=SteerAnswer).objects["film-000000.mp4"]
+        ):
+            return asked.at
+        await asyncio.sleep(0.02)
+    raise LoadFailure(f"no answer sends {ip} to {sorted(urls)} within {_ANSWERED_S:g} s")
 
 
 def _explains(stage: Stage, ip: str, names: set[str], text: str) -> bool:
