@@ -50,7 +50,8 @@ _log = logging.getLogger(__name__)
 
 MOST_APPLIANCES = PLACES  # without a list of them
 _LOOKED_AT_ONCE = 256  # a millisecond, then others have their turn
-_GATHER_S = 0.2  # appliances of a site tell of a change within some moments
+_GATHER_S = 0.05  # what is told in one moment is drawn at once
+_ATLASES_EVERY_S = 0.25  # at the most: with each, all that was ranked is ranked anew
 FORGET_S = 86_400.0  # an appliance that no setting names, after its last report
 
 
@@ -385,7 +386,8 @@ class FleetState:
             await self._is_atlas_old.wait()
             # While sites begin, drawing takes no more than a third of a core.
             rested_s = time.monotonic() - drawn_at
-            await asyncio.sleep(max(_GATHER_S, 2 * self.atlas_s - rested_s))
+            pause_s = max(_ATLASES_EVERY_S, 2 * self.atlas_s)
+            await asyncio.sleep(max(_GATHER_S, pause_s - rested_s))
             self._is_atlas_old.clear()
             tables = {name: member.copy.table for name, member in self.members.items()}
             begun = time.monotonic()

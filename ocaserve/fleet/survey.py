@@ -1,8 +1,7 @@
 """Draws atlases one after the other, each of what has changed since the one before.
 
 A table that changes a little changes little of the image: who hears the networks that are others,
-and the intervals of the /8 that they lie in. All else is taken over. (Of 3,000 tables with 4.5
-million routes, the first takes ten seconds, one after a change of some routes a tenth of one.)
+and the intervals of the /8 that they lie in. All else is taken over.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from ocaserve.fleet.tables import LENGTH_BITS, LENGTH_MASK, NO_ROUTES, Rank, Tab
 
 _PART_BITS = 8  # parts of a family's addresses are laid out by themselves
 _PARTS = 1 << _PART_BITS
+_ROOM = 16  # regions of a part are counted in steps of so many: few changes move those behind
 _RANK_BITS = 32
 _LOW_BITS = 64
 _LOW_MASK = (1 << _LOW_BITS) - 1
@@ -70,7 +70,9 @@ class _Hearers:
 
 
 class _Part:
-    """A /8 as it is laid out: its regions from 1 on, and where intervals begin."""
+    """A /8 as it is laid out: its regions from 1 on, and where intervals begin. room: in the
+    image, for regions; what is left of it is of no network.
+    """
 
     def __init__(self, family: int, number: int, heard: Mapping[int, int]) -> None:
         """heard: who hears each network that lies there, or around it, by its code."""
@@ -94,6 +96,17 @@ class _Part:
             self._begin(max(start, first), region)
             open_ones.append((start + (1 << (WIDTH[family] - length)), region))
         self._close(open_ones, self._end - 1)
+        self.room = -(-len(self.lengths) // _ROOM) * _ROOM
+        unused = self.room - len(self.lengths)
+        for numbers in (self.lengths, self.around, self.highs, self.lows, self.hearers):
+            numbers.extend([0] * unused)
+        self._shifted: tuple[int, array[int], array[int]] | None = None
+
+    def shifted(self, behind: int) -> tuple[array[int], array[int]]:
+        """`around` and `regions`, where so many regions of other parts come before."""
+        if self._shifted is None or self._shifted[0] != behind:
+            self._shifted = behind, _shift(self.around, behind), _shift(self.regions, behind)
+        return self._shifted[1:]
 
     def _add(self, start: int, length: int, hearers: int, around: int) -> int:
         self.lengths.append(length)
@@ -134,8 +147,8 @@ class Survey:
         self._digests: dict[str, int] = {}  # by the appliance that has the table
         self._heard = {family: [dict[int, int]() for _ in range(_PARTS)] for family in WIDTH}
         self._networks = 0  # each once
-        self._parts: dict[tuple[int, int], _Part] = {}
-        self._changed = {(family, part) for family in WIDTH for part in range(_PARTS)}
+        self._parts: dict[tuple[int, int], _Part] = {}  # where somebody has heard something
+        self._changed: set[tuple[int, int]] = set()
 
     def draw(self, tables: Mapping[str, Table]) -> bytes:
         """The image of what all tables say. tables: by the id of the appliance that has it."""
@@ -215,25 +228,33 @@ class Survey:
             "hearers.ranks": self._hearers.ranks,
         }  # fmt: skip
         for family in WIDTH:
-            highs, lows, regions = array("Q"), array("Q"), array("I")
+            highs, lows, regions = array("Q", [0]), array("Q", [0]), array("I", [NOWHERE])
             for number in range(_PARTS):
-                part = self._parts[family, number]
-                behind = len(arrays["region.lengths"]) - 1
-                arrays["region.families"].extend([family] * len(part.lengths))
-                arrays["region.lengths"].extend(part.lengths)
-                arrays["region.highs"].extend(part.highs)
-                arrays["region.lows"].extend(part.lows)
-                arrays["region.around"].extend(_shifted(part.around, behind))
-                arrays["region.hearers"].extend(part.hearers)
+                part = self._parts.get((family, number))
+                if part is None:
+                    if regions[-1] != NOWHERE:
+                        first = number << (WIDTH[family] - _PART_BITS)
+                        highs.append(first >> _LOW_BITS)
+                        lows.append(first & _LOW_MASK)
+                        regions.append(NOWHERE)
+                    continue
+                around, shifted = part.shifted(len(arrays["region.lengths"]) - 1)
+                if part.room:
+                    arrays["region.families"].extend([family] * part.room)
+                    arrays["region.lengths"].extend(part.lengths)
+                    arrays["region.highs"].extend(part.highs)
+                    arrays["region.lows"].extend(part.lows)
+                    arrays["region.around"].extend(around)
+                    arrays["region.hearers"].extend(part.hearers)
                 highs.extend(part.begin_highs)
                 lows.extend(part.begin_lows)
-                regions.extend(_shifted(part.regions, behind))
+                regions.extend(shifted)
             named = (("highs", highs), ("lows", lows), ("regions", regions))
             arrays |= {f"{family}.{name}": numbers for name, numbers in named}
         return join_image(holders, self._hearers.all_ranks, self._networks, arrays)
 
 
-def _shifted(numbers: Sequence[int], by: int) -> array[int]:
+def _shift(numbers: Sequence[int], by: int) -> array[int]:
     """Of regions: 0 is nowhere, and stays so."""
     return array("I", [each and each + by for each in numbers])
 
