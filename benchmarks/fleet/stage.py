@@ -31,7 +31,7 @@ _TOLD_S = 5.0  # until what an appliance told is in every answer
 _SESSION_INTERVALS = 10  # a session lasts for so many intervals of reports, on average
 _TTL_INTERVALS = 3
 _MANIFEST_INTERVALS = 2
-_MOST_OBJECTS, _OBJECTS_EACH = 50_000, 100
+_MOST_OBJECTS, _OBJECTS_EACH = 50_000, 200
 _LOOK_S = 0.25
 
 
