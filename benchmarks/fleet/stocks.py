@@ -182,6 +182,11 @@ class Stocks:
         self._changed([each])
 
     @property
+    def in_vain(self) -> int:
+        """How often an appliance asked and was not told what it is to hold."""
+        return sum(count for status, count in self.statuses.items() if status not in (200, 304))
+
+    @property
     def behind(self) -> int:
         """Appliances that were not given a manifest of the latest catalogue yet."""
         return sum(
