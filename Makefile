@@ -6,7 +6,7 @@ CODE := ocaserve tests $(wildcard benchmarks bgp)
 AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
 COVERED := tests/protocol tests/test_layers.py
 
-.PHONY: all others again exhaustive check test format lint types fast coverage scenarios bench bench-routes bench-fill bench-queue bench-fleet bench-fleet-quick bench-steer bench-quick docs \
+.PHONY: all others again exhaustive check test format lint types fast coverage scenarios bench bench-routes bench-fill bench-queue bench-fleet bench-fleet-quick bench-fleet-growth bench-steer bench-quick docs \
 	clean deb test-deb test-deb-long test-systemd test-container test-ktls chaos trial-queue trial-fill trial-follow trial-bills lock audit
 
 check: lint types fast audit
@@ -47,10 +47,12 @@ bench-queue:  # with the extra `bench` beside others
 	$(PY) -m benchmarks.queue
 bench-fill:
 	$(PY) -m benchmarks.fill
-bench-fleet:  # ten minutes: 10,000 appliances
+bench-fleet:  # twenty minutes: 10,000 appliances
 	$(PY) -m benchmarks.fleet --appliances 10000 --sites 3000 --interval 15 --output fleet.html
 bench-fleet-quick:
 	$(PY) -m benchmarks.fleet
+bench-fleet-growth:  # from 1,000 appliances up to 20,000
+	$(PY) -m benchmarks.fleet.growth
 bench-steer:  # two minutes
 	$(PY) -m benchmarks.steering
 bench-quick:

@@ -36,6 +36,8 @@ _NAMES = [each.name for each in SCENARIOS]
               help="Of clients, a second at the peak; half of them of those watched.")  # fmt: skip
 @click.option("--real", default=3, show_default=True, type=click.IntRange(2, 20),
               help="Processes of `ocaserve serve` among them, in scenario `real`.")  # fmt: skip
+@click.option("--objects", type=click.IntRange(100, 50_000),
+              help="Of the catalogue. Default: 40 for each appliance, at most 50,000.")  # fmt: skip
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option(
     "--output", default=Path("fleet.html"), show_default=True,
@@ -43,7 +45,7 @@ _NAMES = [each.name for each in SCENARIOS]
 )  # fmt: skip
 def main(
     *, appliances: int, sites: int | None, names: tuple[str, ...], interval: float,
-    questions: float, real: int, seed: int, output: Path,
+    questions: float, real: int, objects: int | None, seed: int, output: Path,
 ) -> None:  # fmt: skip
     """Play a fleet of appliances against a real control plane."""
     size = Size(
@@ -53,6 +55,7 @@ def main(
         seed=seed,
         rates=(questions / 2, questions / 2),
         real=real,
+        objects=objects or min(50_000, 40 * appliances),
     )
     kinds = {each.kind for each in SCENARIOS if not names or each.name in names}
     begins = {next(each.name for each in SCENARIOS if each.kind is kind) for kind in kinds}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -216,6 +217,7 @@ class ModelAppliance:
         self.leaked: set[str] = set()
         self.held: Holdings | None = None
         self.held_told: Holdings | None = None
+        self.held_told_at = float("-inf")  # monotonic
         self.skew_s = 0.0
         self.url = f"http://10.{number >> 16}.{number >> 8 & 255}.{number & 255}:8080"
         self._said: dict[str, Any] = {}
@@ -309,7 +311,8 @@ class ModelAppliance:
         self.taken, self.form, self._told = said, Form.CHANGES, self._said
         self.changed -= changed
         self.leaked -= leaked
-        self.held_told = held
+        if held is not self.held_told:
+            self.held_told, self.held_told_at = held, time.monotonic()
 
 
 _COMPONENTS = ("workers", "stores", "network", "cpu", "memory", "routes", "fill", "contact")

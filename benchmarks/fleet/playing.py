@@ -22,7 +22,7 @@ from benchmarks.fleet.stocks import film
 
 Telling = Callable[[str, int], None]
 Showing = Callable[["Played"], None]
-_MOST = {Kind.PAIR: 1_000, Kind.STOCKED: 500}
+_MOST = {Kind.PAIR: 1_000, Kind.STOCKED: 300}
 """Appliances. Two instances hold everything twice, on the same two cores; and what each is to hold
 takes a tenth of a second to say.
 """

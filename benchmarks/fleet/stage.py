@@ -31,13 +31,12 @@ _TOLD_S = 5.0  # until what an appliance told is in every answer
 _SESSION_INTERVALS = 10  # a session lasts for so many intervals of reports, on average
 _TTL_INTERVALS = 3
 _MANIFEST_INTERVALS = 2
-_MOST_OBJECTS, _OBJECTS_EACH = 50_000, 100
 _LOOK_S = 0.25
 
 
 class Size(Struct, frozen=True, kw_only=True):
     """How large, and how fast. rates: questions a second, of anybody and of clients watched. real:
-    appliances that are no models.
+    appliances that are no models. objects: of the catalogue, where it counts who has which.
     """
 
     appliances: int
@@ -46,11 +45,7 @@ class Size(Struct, frozen=True, kw_only=True):
     seed: int
     rates: tuple[float, float] = (50.0, 50.0)
     real: int = 3
-
-    @property
-    def objects(self) -> int:
-        """Of the catalogue, where it counts who has what."""
-        return min(_MOST_OBJECTS, _OBJECTS_EACH * self.appliances)
+    objects: int = 50_000
 
     @property
     def ttl_s(self) -> float:

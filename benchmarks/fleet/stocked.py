@@ -36,7 +36,7 @@ async def change_everything(stage: Stage) -> list[Line]:
     await _ask_again(stocks)  # neighbours that were not heard of at first are new sources
     same, other = await _ask_again(stocks)
     before, asked = stage.read(), dict(stocks.statuses)
-    unanswered = stage.clients.unanswered
+    unanswered, in_vain = stage.clients.unanswered, stocks.in_vain
     keys = [(show if number % 2 else film)(number) for number in range(stocks.objects - 1)]
     await asyncio.to_thread(stocks.write, keys, 2)
     stage.clients.demand.key_of = lambda place: keys[place % len(keys)]
@@ -61,6 +61,7 @@ async def change_everything(stage: Stage) -> list[Line]:
         *cost_lines(before, after),
         Line("of it an appliance", cpu_s / len(stage.appliances), None, "s"),
         Line("manifests given", given, None),
+        Line("asked for in vain", stocks.in_vain - in_vain, 0),
         Line("asked for what nobody had yet", nobody, None),
         Line(
             "asked for what nobody had, once all were full", stage.clients.unanswered - settled, 0

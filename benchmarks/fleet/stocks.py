@@ -47,8 +47,8 @@ def show(number: int) -> str:
 
 class Shelf:
     """Of one appliance. wanted: numbers of objects, in the order of its manifest; versions: which
-    of each. has: which version it has of each object, by its number, 0 for none; came_at: when it
-    became so. lost, lost_at: what it had, and until when, before its last manifest. Monotonic.
+    of each. has: which version it has of each object, by its number, 0 for none. lost, lost_at:
+    what it had, and until when, before its last manifest; monotonic.
     """
 
     def __init__(self, size: int) -> None:
@@ -57,7 +57,7 @@ class Shelf:
         self.wanted = np.zeros(0, np.uint32)
         self.versions = np.zeros(0, np.uint8)
         self.lost = self.has = np.zeros(size, np.uint8)
-        self.lost_at = self.came_at = float("-inf")
+        self.lost_at = float("-inf")
 
     def take(self, manifest: str, wanted: Sequence[int], versions: Sequence[int]) -> None:
         """It is to hold these from now on. What is not among them goes; older versions stay until
@@ -68,14 +68,14 @@ class Shelf:
         kept = np.zeros(len(self.has), np.uint8)
         kept[self.wanted] = self.has[self.wanted]
         self.lost, self.lost_at = self.has, time.monotonic()
-        self.has, self.came_at = kept, self.lost_at
+        self.has = kept
 
     def fill(self, most: int) -> None:
         """So many more are whole."""
         places = np.flatnonzero(~self._is_whole)[:most]
         filled = self.has.copy()
         filled[self.wanted[places]] = self.versions[places]
-        self.has, self.came_at = filled, time.monotonic()
+        self.has = filled
 
     @property
     def _is_whole(self) -> NDArray[np.bool_]:
@@ -182,6 +182,11 @@ class Stocks:
         self._changed([each])
 
     @property
+    def in_vain(self) -> int:
+        """How often an appliance asked and was not told what it is to hold."""
+        return sum(count for status, count in self.statuses.items() if status not in (200, 304))
+
+    @property
     def behind(self) -> int:
         """Appliances that were not given a manifest of the latest catalogue yet."""
         return sum(
@@ -196,10 +201,11 @@ class Stocks:
 
     def has(self, number: int, key: str, at: float, bound_s: float, *, is_generous: bool) -> bool:
         """Whether an appliance has an object. is_generous: what it has just lost counts; else that
-        counts alone which it has had for so long, and in the version that is wanted.
+        alone of which it has told so long ago, in the version that is wanted.
         """
-        shelf, place = self.shelves[number], self._numbers[key]
+        shelf, each, place = self.shelves[number], self._appliances[number], self._numbers[key]
         had, has = int(shelf.lost[place]), int(shelf.has[place])
         if is_generous:
             return bool(has or (had and at - shelf.lost_at <= bound_s))
-        return has == self.version and at - shelf.came_at > bound_s
+        is_known = each.held is each.held_told and at - each.held_told_at > bound_s
+        return is_known and has == self.version

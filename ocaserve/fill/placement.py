@@ -16,18 +16,36 @@ from hashlib import blake2b
 _SCALE = float(1 << 64)
 
 
-def draw(key: str, candidate: str, weight: float = 1.0) -> float:
-    """The number that a candidate draws; weight: above 0."""
-    name = f"{len(candidate)}:{candidate}:{key}".encode("utf-8", "surrogatepass")
-    drawn = int.from_bytes(blake2b(name, digest_size=8).digest())
-    return -weight / math.log((drawn + 0.5) / _SCALE)
+def _begin(candidate: str) -> blake2b:
+    """To be gone on with by an object's key."""
+    name = f"{len(candidate)}:{candidate}:"
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8)
+
+
+def _score(digest: bytes, weight: float) -> float:
+    return -weight / math.log((int.from_bytes(digest) + 0.5) / _SCALE)
+
+
+class Candidates:
+    """Who draws for many objects; by name and weight. Those without weight are left out."""
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self._begun = [
+            (_begin(name), weight, name) for name, weight in weights.items() if weight > 0
+        ]
+
+    def rank(self, key: str, most: int | None = None) -> list[str]:
+        """In the order in which they are to have the object; the first, at most so many."""
+        data, drawn = key.encode("utf-8", "surrogatepass"), []
+        for begun, weight, name in self._begun:
+            hashed = begun.copy()
+            hashed.update(data)
+            drawn.append((_score(hashed.digest(), weight), name))
+        if most == 1 and drawn:
+            return [max(drawn)[1]]
+        return [name for _, name in heapq.nlargest(len(drawn) if most is None else most, drawn)]
 
 
 def rank(key: str, candidates: Mapping[str, float], most: int | None = None) -> list[str]:
-    """The candidates in the order in which they are to have the object; by name and weight.
-
-    Those without weight are left out.
-    """
-    drawn = [(draw(key, name, weight), name) for name, weight in candidates.items() if weight > 0]
-    chosen = heapq.nlargest(len(drawn) if most is None else most, drawn)
-    return [name for _, name in chosen]
+    """As `Candidates`, of one object."""
+    return Candidates(candidates).rank(key, most)

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from heapq import heapify, heapreplace
 
 from ocaserve.fill.manifest import Entry, Manifest
-from ocaserve.fill.placement import rank
+from ocaserve.fill.placement import Candidates
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ def allot(
 ) -> SitePlan:  # fmt: skip
     """counts: of copies, by the object's number. shares: of the objects, by appliance; above 0."""
     numbers = {name: array("I") for name in shares}
+    candidates = Candidates(shares)
     for number, (entry, count) in enumerate(zip(catalogue.objects, counts, strict=True)):
-        holders = shares if count >= len(shares) else rank(entry.key, shares, count)
+        holders = shares if count >= len(shares) else candidates.rank(entry.key, count)
         for name in holders:
             numbers[name].append(number)
     versions = {name: _version_of(catalogue, some) for name, some in numbers.items()}

@@ -49,31 +49,35 @@ def make_manifest(
     appliance: str, plan: SitePlan, neighbours: Sequence[Neighbour], expires: int
 ) -> bytes:
     """As JSON. neighbours: those of other sites the nearest first. expires: of signed URLs."""
-    numbers = plan.numbers[appliance]
+    near: dict[int, dict[str, Neighbour]] = {number: {} for number in plan.numbers[appliance]}
+    for each in neighbours:
+        if each.plan.catalogue is not plan.catalogue:
+            continue  # it numbers others
+        for number in each.plan.numbers[each.id]:
+            if (holders := near.get(number)) is not None:
+                holders[each.id] = each
     entries = plan.catalogue.objects
-    holders = [(each, _numbers_in(each.plan, each.id, plan)) for each in neighbours]
-    objects = []
-    for number in numbers:
-        entry = entries[number]
-        near = {each.id: each for each, held in holders if number in held}
-        sources = [*_sources(appliance, entry, near, expires), *entry.sources]
-        objects.append(msgspec.structs.replace(entry, sources=sources))
+    objects = [
+        msgspec.structs.replace(
+            entries[number],
+            sources=[*_sources(appliance, entries[number], holders, expires),
+                     *entries[number].sources],
+        )
+        for number, holders in near.items()
+    ]  # fmt: skip
     return msgspec.json.encode(Manifest(version=plan.versions[appliance], objects=objects))
-
-
-def _numbers_in(plan: SitePlan, appliance: str, ours: SitePlan) -> frozenset[int]:
-    """What it is to hold, as our plan numbers that; nothing of another catalogue."""
-    return frozenset(plan.numbers[appliance]) if plan.catalogue is ours.catalogue else frozenset()
 
 
 def _sources(
     appliance: str, entry: Entry, near: Mapping[str, Neighbour], expires: int
 ) -> Iterator[Source]:
     """Peers in an order of each asker's own, so that not all ask the same; then other sites'."""
+    if not near:
+        return
     wanted = locate_key(entry.key)
     peers = {name: 1.0 for name, each in near.items() if each.tier == "peer"}
     names = [
-        *rank(f"{appliance}\n{entry.key}", peers),
+        *(rank(f"{appliance}\n{entry.key}", peers) if len(peers) > 1 else peers),
         *(name for name in near if name not in peers),
     ]
     for name in names:

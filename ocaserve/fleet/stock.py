@@ -34,6 +34,9 @@ class Stock:
         self.presence = Presence()
         self.changed = asyncio.Event()
         self.planning = asyncio.Lock()
+        self.writing = (
+            asyncio.Lock()
+        )  # of manifests: one after the other, so that others have turns
         self._noted: Counter[str] = Counter()
         self._plans: dict[str, deque[SitePlan]] = {}
         self._told: dict[str, tuple[str, HeldObjects]] = {}

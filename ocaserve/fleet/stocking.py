@@ -218,7 +218,8 @@ async def give_manifest(call: Call) -> web.Response:
         return gzip.compress(made, 1) if is_packed else made
 
     headers = {"ETag": tag, **({"Content-Encoding": "gzip"} if is_packed else {})}
-    body = await asyncio.to_thread(make)
+    async with stock.writing:
+        body = await asyncio.to_thread(make)
     return web.Response(body=body, headers=headers, content_type="application/json")
 
 

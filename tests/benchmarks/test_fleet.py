@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,20 @@ import pytest
 
 from benchmarks.fleet.checker import Bounds, Checker, Question
 from benchmarks.fleet.documents import ModelAppliance, Routes
+from benchmarks.fleet.growth import Grown, plot, sizes_between, weigh
+from benchmarks.fleet.stocks import Shelf, Stocks, film
 from benchmarks.fleet.world import Networks, World, make_world
 from benchmarks.processes import ROOT
-from ocaserve.fleet.pushed_documents import Copy, DocumentOutcome, advance, read_document
+from ocaserve.fill.manifest import Entry, Manifest
+from ocaserve.fleet.allotment import Catalogue, allot
+from ocaserve.fleet.presence import Presence, sight
+from ocaserve.fleet.pushed_documents import (
+    Copy,
+    DocumentOutcome,
+    HeldObjects,
+    advance,
+    read_document,
+)
 from ocaserve.fleet.tables import Tables
 from ocaserve.routing.forms import Form
 
@@ -103,6 +115,102 @@ def test_the_checker_sees_what_is_wrong(world: World) -> None:
     checker.live([best])
     checker.drain([best])
     assert wrong([best], checker.drained_at[best.number] + 2) == {"drained"}
+
+
+def test_what_is_on_shelves(world: World) -> None:
+    """A manifest, half of it filled, all of it; then other objects: told as the control plane
+    understands it, and known as it is.
+    """
+    objects = [Entry(key=film(number), size=1, sha256=f"{number:064x}") for number in range(50)]
+    catalogue = Catalogue.of(Manifest(version="1", objects=objects), b"1")
+    plan = allot(catalogue, [1] * 50, {"oca-00000": 1.0, "other": 1.0})
+    numbers, manifest = plan.numbers["oca-00000"], plan.versions["oca-00000"]
+    shelf = Shelf(100)
+
+    def seen() -> set[int]:
+        told = shelf.tell()
+        held = HeldObjects(told.manifest, told.count, told.here)
+        sighting = sight("oca-00000", held, plan, catalogue)
+        presence = Presence(catalogue, {"oca-00000": sighting}, {"oca-00000": "site"})
+        return {number for number in range(50) if presence.has("oca-00000", number)}
+
+    shelf.take(manifest, numbers, [1] * len(numbers))
+    assert seen() == set()
+    shelf.fill(3)
+    assert seen() == set(numbers[:3])
+    assert not shelf.is_full
+    shelf.fill(50)
+    assert seen() == set(numbers)
+    assert shelf.is_full
+    shelf.take("next", [numbers[0], 60], [1, 1])
+    assert not shelf.is_full
+    assert np.flatnonzero(shelf.has).tolist() == [numbers[0]]
+    assert set(np.flatnonzero(shelf.lost)) == set(numbers)
+
+
+def test_objects_that_came_and_went(world: World, tmp_path: Path) -> None:
+    """What has just gone may be answered with for a while; what came must be, once it is told."""
+    site = world.sites[0]
+    appliance = ModelAppliance(0, site, Routes(world, site), "s1", 1e9)
+    stocks = Stocks(tmp_path / "catalogue.json", 10, [appliance], lambda _: None, 1.0, seed=1)
+    stocks.write([film(number) for number in range(10)], version=1)
+    shelf, now = stocks.shelves[0], time.monotonic()
+
+    def has(number: int, at: float, *, is_generous: bool) -> bool:
+        return stocks.has(0, film(number), at, 5.0, is_generous=is_generous)
+
+    shelf.take("one", [1], [1])
+    shelf.fill(1)
+    appliance.held = shelf.tell()
+    assert has(1, now, is_generous=True)
+    assert not has(1, now + 60, is_generous=False)
+    appliance.was_taken(1, set(), set(), appliance.held)
+    assert not has(1, now + 4, is_generous=False)
+    assert has(1, now + 60, is_generous=False)
+    shelf.take("two", [2], [1])
+    assert has(1, now + 4, is_generous=True)
+    assert not has(1, now + 60, is_generous=True)
+
+
+def test_what_growth_may_cost() -> None:
+    """Of sizes that are not twice each other too: a cost that grows faster is found."""
+    assert sizes_between(100, 400) == [100, 200, 400]
+    assert sizes_between(1_000, 5_000) == [1_000, 2_000, 4_000, 5_000]
+    assert sizes_between(100, 100) == [100]
+
+    def grown(power: float) -> list[Grown]:
+        return [
+            Grown(count, count, count, count**power, count ** (power - 1), count**power)
+            for count in sizes_between(1_000, 5_000)
+        ]
+
+    assert {round(line.measured, 6) for line in weigh(grown(1.0))} == {2.0}
+    assert all(line.is_kept for line in weigh(grown(1.05)))
+    assert not any(line.is_kept for line in weigh(grown(1.2)))
+    assert sum(each.count("<svg") for each in plot(grown(1.0))) == 6
+
+
+@pytest.mark.scenario
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_content_policies_and_real_appliances(tmp_path: Path) -> None:
+    """Each of these plays to its end, and no answer is wrong."""
+    command = [sys.executable, "-m", "benchmarks.fleet", "--appliances", "40", "--interval", "1"]
+    chosen = [word for name in ("real", "canary", "manifest") for word in ("--scenario", name)]
+    done = subprocess.run(
+        [*command, *chosen, "--questions", "60", "--output", str(tmp_path / "fleet.html")],
+        cwd=ROOT, capture_output=True, text=True, timeout=380, check=False,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.stdout.count("  wrong answers: 0.0 ") == 5, said
+    for line in (
+        "films that were not what they should be: 0.0 ",
+        "answers later that named it: 0.0 ",
+        "the slow canary was rolled back by measure: 1.0 ",
+        "questions that failed: 0.0 ",
+        "asked for what nobody had, once all were full: 0.0 ",
+    ):
+        assert line in done.stdout, said
 
 
 @pytest.mark.scenario

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from hashlib import blake2b
 
-from ocaserve.fill.placement import rank
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocaserve.fill.placement import Candidates, rank
 
 KEYS = [f"film/{n}.mp4" for n in range(20_000)]
 
@@ -33,6 +38,26 @@ def test_all_in_order() -> None:
     assert rank("k", {"b": 3.0, "a": 1.0}) == rank("k", weights)
     assert rank("k", {"b": 3.0}) == ["b"]
     assert rank("k", {}) == []
+
+
+@given(
+    st.dictionaries(st.text(max_size=4), st.sampled_from([0.0, 0.5, 1.0, 3.0]), max_size=6),
+    st.lists(st.text(st.characters(exclude_categories=[]), max_size=6), max_size=4),
+    st.none() | st.integers(0, 7),
+)
+def test_who_draws_highest(weights: dict[str, float], keys: list[str], most: int | None) -> None:
+    """For many objects as for each, and as the numbers that are drawn say."""
+    candidates = Candidates(weights)
+    for key in keys:
+        able = [name for name, weight in weights.items() if weight]
+        able.sort(key=lambda name: (drawn(key, name, weights[name]), name), reverse=True)
+        assert candidates.rank(key, most) == rank(key, weights, most) == able[:most]
+
+
+def drawn(key: str, name: str, weight: float) -> float:
+    data = f"{len(name)}:{name}:{key}".encode("utf-8", "surrogatepass")
+    number = int.from_bytes(blake2b(data, digest_size=8).digest())
+    return -weight / math.log((number + 0.5) / (1 << 64))
 
 
 def test_it_is_the_same_everywhere() -> None:
