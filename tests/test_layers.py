@@ -244,6 +244,7 @@ RULES = [
             "allotment",
             "atlas",
             "survey",
+            "cascades",
             "client_urls",
             "dash_playlists",
             "decisions",
@@ -258,6 +259,7 @@ RULES = [
             "planned_manifests",
             "popularity",
             "presence",
+            "projections",
             "site_audit",
             "pushed_documents",
             "recorded_decisions",
@@ -265,6 +267,7 @@ RULES = [
             "tables",
             "turn_up",
             "what_if",
+            "wishes",
         )
     ),
     *(

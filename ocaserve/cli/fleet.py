@@ -238,7 +238,7 @@ def what_if(
     appliances: tuple[str, ...], sites: tuple[str, ...], prefixes: tuple[str, ...],
     address: str | None, token_file: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Say where clients would go if these were lost. Status 1 if some would have nobody."""
+    """Say where clients would go if these were lost. Status 1 if some would have nobody then."""
     if not (appliances or sites or prefixes):
         raise click.UsageError("name at least one --appliance, --site or --prefix")
     client = connect_fleet(address, token_file)
@@ -249,7 +249,8 @@ def what_if(
     else:
         for line in _tell_outlook(found):
             print_line(line)
-    sys.exit(1 if found["uncovered_networks"] else 0)
+    lose = any(each["after_bits_per_s"] > each["before_bits_per_s"] for each in found["unserved"])
+    sys.exit(1 if found["uncovered_networks"] or lose else 0)
 
 
 def _tell_outlook(found: dict[str, Any]) -> Iterator[str]:
@@ -259,21 +260,34 @@ def _tell_outlook(found: dict[str, Any]) -> Iterator[str]:
         yield f"{found['not_recorded']:,} more, of other networks, are not in what follows"
     for move in found["moves"][:_MOST_SHOWN]:
         moved = quantity(move["bits_per_s"], "bit/s")
-        target = move["to"] or "nobody"
-        yield f"{move['from']} -> {target}: {moved}, of {move['networks']:,} networks"
+        source, target = move["from"] or "nobody", move["to"] or "nobody"
+        yield f"{source} -> {target}: {moved}, of {move['networks']:,} networks"
     if not found["moves"]:
         yield "nothing would move"
     for load in found["appliances"]:
         if load["overloaded"]:
-            after, total = load["after_bits_per_s"], load["total_bits_per_s"]
-            yield (
-                f"{load['id']} would be overloaded: {quantity(after, 'bit/s')} of "
-                f"{quantity(total, 'bit/s')}"
-            )
+            yield _tell_load(load)
+    for each in found["unserved"]:
+        before, after = each["before_bits_per_s"], each["after_bits_per_s"]
+        yield (
+            f"nobody would take {quantity(after, 'bit/s')}, for want of {each['cause']}: "
+            f"{quantity(before, 'bit/s')} now"
+        )
     for row in found["uncovered"][:_MOST_SHOWN]:
         yield f"{row['network']} would have nobody: {quantity(row['bits_per_s'], 'bit/s')}"
     if (rest := found["uncovered_networks"] - _MOST_SHOWN) > 0:
         yield f"and {rest:,} more networks"
+    if found["policies"]:
+        yield f"policies in force: {', '.join(found['policies'])}"
+    yield from found["limits"]
+
+
+def _tell_load(load: dict[str, Any]) -> str:
+    after = quantity(load["after_bits_per_s"], "bit/s")
+    if load["full"]:
+        return f"{load['id']} would be full: it takes {after}, and sends on what comes beyond that"
+    total = quantity(load["total_bits_per_s"], "bit/s")
+    return f"{load['id']} would be overloaded: {after} of {total}"
 
 
 @fleet.command()

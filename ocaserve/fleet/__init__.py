@@ -2,7 +2,8 @@
 
 `tables`, `atlas`, `decisions`, `grants`, `liveness`, `turn_up`, `pushed_documents` and
 `client_urls` decide and do nothing, and so do `pathways`, `hls_playlists` and `dash_playlists` for
-players, `demand`, `shedding`, `what_if`, `recorded_decisions` and `footprints` for operators;
+players, `demand`, `shedding`, `what_if` (of `projections`, `wishes` and `cascades`),
+`recorded_decisions` and `footprints` for operators;
 `membership` holds what was reported, `intake` takes it, `contacting` asks appliances, `keeping`
 writes it down, `shared_state` tells other instances, `journal` takes note of decisions, `app` and
 `process` answer.

@@ -173,11 +173,17 @@ class Atlas:
         """The appliances that have a table, by its number."""
         return self._holders[table]
 
-    def covering(self, region: int) -> Iterator[Covered]:
-        """Every appliance that hears an address of the region, once, with its own longest match."""
+    def covering(self, region: int, without: frozenset[Network] = frozenset()) -> Iterator[Covered]:
+        """Every appliance that hears an address of the region, once, with its own longest match.
+
+        without: as in `levels`.
+        """
         seen: set[int] = set()
         while region != NOWHERE:
             network = self._network(region)
+            if without and network in without:
+                region = self._around[region]
+                continue
             for table, rank in self.hearings(self._hearers[region]):
                 if table not in seen:
                     seen.add(table)

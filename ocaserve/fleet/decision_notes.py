@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -27,6 +28,8 @@ from ocaserve.settings.fleet import Fleet
 _SAMPLE_S = 0.02  # between decisions of the sample: 50 a second say what new policies would change
 _MOST_SAMPLED = 500
 _MOST_KEYS = 65_536  # objects that were asked for; of others nothing is told
+_MOST_OF_QUESTION = 8  # objects that are told of a network with one question
+_MOST_OF_NETWORKS = 300  # objects of networks: told each second, so of clients of a whole minute
 
 
 class Decided(NamedTuple):
@@ -49,13 +52,17 @@ class Decided(NamedTuple):
 
 
 class AskerRow(Struct, frozen=True, array_like=True):
-    """Clients of a network that have asked within a minute, and the address of one of them."""
+    """Clients of a network that have asked within a minute, and the address of one of them.
+
+    wanted: of some of them what they asked for, by key; a question of many objects by its share.
+    """
 
     minute: int
     family: int
     address: str  # in hexadecimal: a number of 128 bits has no place in the encoding
     place: Place | None
     clients: int
+    wanted: dict[bytes, float] = {}
 
 
 class ShedRow(Struct, frozen=True, array_like=True):
@@ -90,6 +97,10 @@ class DecisionNotes(Struct, frozen=True, array_like=True):
     policies: PolicyNotes | None
 
 
+_AskerOfMinute = tuple[int, int, bytes, Place | None]
+"""A minute, and of a network that has asked in it: family, network, place."""
+
+
 class NoteTaker:
     """Takes note of each decision. Nothing here waits. log: of decisions; None: none is kept.
 
@@ -105,7 +116,10 @@ class NoteTaker:
         self._share = settings.decision_log_share
         self._client_bits_per_s = settings.client_bits_per_s
         self._counts_objects = bool(settings.content.catalogue)
-        self._askers: dict[tuple[int, int, bytes, Place | None], list[int]] = {}
+        self._is_everywhere = settings.content.everywhere
+        self._askers: dict[_AskerOfMinute, list[int]] = {}
+        self._wanted_by: defaultdict[_AskerOfMinute, dict[bytes, float]] = defaultdict(dict)
+        self._wanted_count = 0
         self._others = 0
         self._shed: defaultdict[tuple[int, TurnedAway], list[float]]
         self._shed = defaultdict(lambda: [0.0, 0.0])
@@ -122,6 +136,8 @@ class NoteTaker:
             self._askers[asker] = [question.address, 1]
         else:
             self._others += 1
+        if not self._is_everywhere or decided.said.by:  # else the object decides nothing
+            self._note_wanted(asker, decided.objects)
         if self._counts_objects:
             for wanted in decided.objects.values():
                 if wanted.key in self._wanted or len(self._wanted) < _MOST_KEYS:
@@ -135,6 +151,17 @@ class NoteTaker:
             self._sampled_at = question.at
             if (row := _describe(decided)) is not None:
                 self._sample.append(row)
+
+    def _note_wanted(self, asker: _AskerOfMinute, objects: Mapping[str, Object]) -> None:
+        if self._wanted_count >= _MOST_OF_NETWORKS or asker not in self._askers:
+            return
+        step = -(-len(objects) // _MOST_OF_QUESTION)
+        keys = [each.key for each in islice(objects.values(), 0, None, step)]
+        wanted = self._wanted_by[asker]
+        before = len(wanted)
+        for key in keys:
+            wanted[key] = wanted.get(key, 0.0) + 1 / len(keys)
+        self._wanted_count += len(wanted) - before
 
     def _note_shed(self, decided: Decided) -> None:
         share, minute = 1 / len(decided.objects), decided.question.minute
@@ -159,12 +186,15 @@ class NoteTaker:
         if not (self.outcomes or self.sessions or policies or lines or lost):
             return None
         askers, self._askers = self._askers, {}
+        wanted, self._wanted_by = self._wanted_by, defaultdict(dict)
         shed, self._shed = self._shed, defaultdict(lambda: [0.0, 0.0])
         notes = DecisionNotes(
             dict(self.outcomes),
             [
-                AskerRow(minute, family, f"{address:x}", place, clients)
-                for (minute, family, _, place), (address, clients) in askers.items()
+                AskerRow(
+                    asker[0], asker[1], f"{address:x}", asker[3], clients, wanted.get(asker, {})
+                )
+                for asker, (address, clients) in askers.items()
             ],
             self._others,
             [
@@ -183,7 +213,7 @@ class NoteTaker:
         self.outcomes.clear()
         self.sessions.clear()
         self._wanted.clear()
-        self._others = self._left_out = 0
+        self._others = self._left_out = self._wanted_count = 0
         if self.log is not None:
             self.log.taken = self.log.dropped = 0
         return notes

@@ -247,16 +247,19 @@ def in_order(
     """All that can take the client, the best first, equals as they are drawn."""
     number = _number_of(seed)
     for group in groups:
-        able = [
-            each
-            for each in group
-            if not each.server.fault and (holds is None or holds(each.server.id))
-        ]
+        able = find_able(group, holds)
         if len(able) > 1:
             scores = [_score(each, number) for each in able]
             places = sorted(range(len(able)), key=scores.__getitem__, reverse=True)
             able = [able[place] for place in places]
         yield from able
+
+
+def find_able(group: Group, holds: Callable[[str], bool] | None = None) -> list[Candidate]:
+    """Of equals those that can take the client."""
+    return [
+        each for each in group if not each.server.fault and (holds is None or holds(each.server.id))
+    ]
 
 
 def _weigh(candidate: Candidate, weights: Mapping[str, float]) -> Candidate:

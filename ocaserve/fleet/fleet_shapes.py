@@ -276,20 +276,29 @@ class WhatIfRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class LoadShown(Struct, frozen=True, kw_only=True):
-    """What an appliance would be expected to carry for those clients."""
+    """What an appliance would be expected to carry for those clients, when it is settled.
+
+    `asked_bits_per_s`: what would come to it first, were there room for all. `full`: it would take
+    what it can, and send the others on; one that does not say what it can still take never does.
+    `overloaded`: it would be full, or carry more than `total_bits_per_s`.
+    """
 
     id: str
     site: str
     before_bits_per_s: float
+    asked_bits_per_s: float
     after_bits_per_s: float
     total_bits_per_s: float | None
+    full: bool
     overloaded: bool
 
 
 class MoveShown(Struct, frozen=True, kw_only=True, rename={"source": "from", "target": "to"}):
-    """From one appliance to another; `to` is null where nobody could take them."""
+    """From one appliance to another; `to` is null where nobody could take them, `from` where nobody
+    took them before.
+    """
 
-    source: str
+    source: str | None
     target: str | None
     bits_per_s: float
     clients: float
@@ -304,25 +313,41 @@ class DemandShown(Struct, frozen=True, kw_only=True):
     bits_per_s: float
 
 
+class UnservedShown(Struct, frozen=True, kw_only=True):
+    """What nobody takes, now and then. `cause`: `coverage` (no appliance hears the network),
+    `health` (those that do take no clients), `content` (those that take clients do not have the
+    object), `policy` (those that have it are refused), `capacity` (all these are full).
+    """
+
+    cause: str
+    before_bits_per_s: float
+    after_bits_per_s: float
+
+
 class WhatIfAnswer(Struct, frozen=True, kw_only=True):
     """`clients`: those that asked in the last `span_s`, each expected to take
     `fleet.client_bits_per_s`; `not_recorded`: more, of other networks, that are in no other figure.
 
-    `unserved_clients`: whom nobody takes as it is. `uncovered`: the largest of the networks that
-    would lose everybody.
+    `unserved_clients`: whom nobody takes as it is; `unserved`: these, and those then, by why.
+    `uncovered`: the largest of the networks that would lose everybody, however much these can
+    take. `policies`: NAME@VERSION of those in force that were asked. `limits`: sentences, what was
+    sampled and what this does not know.
     """
 
     span_s: int
     clients: int
     bits_per_s: float
     not_recorded: int
-    unserved_clients: int
+    unserved_clients: float
     appliances: list[LoadShown]
     moves: list[MoveShown]
     overloaded: list[str]
     uncovered: list[DemandShown]
     uncovered_networks: int
     uncovered_bits_per_s: float
+    unserved: list[UnservedShown]
+    policies: list[str]
+    limits: list[str]
 
 
 class ShedQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -387,7 +412,8 @@ class MemberShown(Struct, frozen=True, kw_only=True):
 class FleetDashboard(Struct, frozen=True, kw_only=True):
     """What the dashboard shows. `networks`: the largest; `shed`: of the last hour, by minute.
 
-    Figures of clients are of those that asked in the last `span_s`, as those of what-if.
+    Figures of clients are of those that asked in the last `span_s`, as those of what-if; policies
+    are not asked for them.
     """
 
     status: FleetStatus
@@ -395,7 +421,7 @@ class FleetDashboard(Struct, frozen=True, kw_only=True):
     clients: int
     bits_per_s: float
     not_recorded: int
-    unserved_clients: int
+    unserved_clients: float
     members: list[MemberShown]
     sites: list[SiteShown]
     networks: list[NetworkShown]

@@ -34,7 +34,7 @@ class Journal:
         self.outcomes.update(notes.outcomes)
         for row in notes.askers:
             address = int(row.address, 16)
-            self.demand.add(row.family, address, row.place, row.minute, row.clients)
+            self.demand.add(row.family, address, row.place, row.minute, row.clients, row.wanted)
         self.demand.add_others(notes.others)
         for each in notes.shed:
             turned = TurnedAway(each.appliance, ShedCause(each.cause))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,14 +25,18 @@ from ocaserve.fleet.fleet_shapes import (
     ShedMinute,
     ShedQuery,
     ShedShown,
+    UnservedShown,
     WhatIfAnswer,
     WhatIfRequest,
 )
 from ocaserve.fleet.footprints import advertise
 from ocaserve.fleet.membership import FleetState
+from ocaserve.fleet.policy_foresight import ForeseenPolicies, foreseen_policies
+from ocaserve.fleet.projections import Lost, PolicyJudge, Projection
 from ocaserve.fleet.shedding import TurnedAway
 from ocaserve.fleet.tables import Network, parse_network
-from ocaserve.fleet.what_if import MOST_NAMED, Lost, Outlook, foresee
+from ocaserve.fleet.what_if import MOST_NAMED, ClientRoom, ClientRooms, Outlook, foresee
+from ocaserve.fleet.wishes import DRAWS, Unserved
 
 _MOST_MOVES = 1_000
 _FCI = "application/cdni"  # RFC 7736; its parameter ptype names one object, and this holds several
@@ -42,11 +46,95 @@ async def ask_what_if(call: Call) -> WhatIfAnswer:
     """Over the clients that have asked of late; nothing is changed."""
     state = call.request.app[FLEET]
     lost = find_lost(state, call.body.lose)
-    demand = state.journal.demand.recent(int(time.time() // 60))
+    minute = int(time.time() // 60)
     # What is given to threads does not change: an atlas never does, of the servers it is a copy.
-    rows, others = await asyncio.to_thread(demand.rows)
-    outlook = await asyncio.to_thread(foresee, state.atlas, dict(state.servers), rows, lost)
-    return show_outlook(state, rows, others, outlook)
+    rows, others = await asyncio.to_thread(state.journal.demand.recent(minute).rows)
+    async with foreseen_policies(state.policing, state.used, minute) as policies:
+        asked = Foresight(state, lost, rows, policies)
+        outlook = await asyncio.to_thread(asked.go)
+        while policies is not None and policies.missing and await policies.ask():
+            outlook = await asyncio.to_thread(asked.go)
+    return show_outlook(state, asked, others, outlook)
+
+
+class Foresight:
+    """What is asked of `foresee`, as it is when it is made."""
+
+    def __init__(
+        self,
+        state: FleetState,
+        lost: Lost,
+        rows: list[DemandRow],
+        policies: ForeseenPolicies | None,
+    ) -> None:
+        self.rows, self.policies = rows, policies
+        self.everywhere = state.settings.content.everywhere
+        self.looks_at_objects = not self.everywhere or bool(policies and policies.reads_objects)
+        self._now, self._lost = project(state, policies), lost
+        self._rooms = find_rooms(state)
+
+    def go(self) -> Outlook:
+        """For a thread."""
+        return foresee(
+            self._now, self._lost, self.rows, self._rooms, looks_at_objects=self.looks_at_objects
+        )
+
+    def tell_limits(self, outlook: Outlook) -> Iterator[str]:
+        """What was sampled, and what is not known."""
+        yield (
+            "clients ask once more while it is lost; who plays from what is left goes on, and is "
+            "counted there"
+        )
+        if outlook.networks < len(self.rows):
+            yield (
+                f"the {outlook.networks:,} largest of {len(self.rows):,} networks stand for all: "
+                "they are heard, or lie, in too many ways"
+            )
+        if self.looks_at_objects:
+            yield self._tell_objects()
+        else:
+            yield "everybody is taken to have what is asked for, by the settings"
+        if (policies := self.policies) is None:
+            return
+        yield "policies are asked with what appliances carry now, not then"
+        if policies.orders:
+            yield f"where policies put servers in order, {DRAWS} draws stand for all"
+        if policies.missing:
+            yield (
+                f"policies have not answered {len(policies.missing):,} of "
+                f"{len(policies.missing) + policies.asked:,} questions in time; there the built-in "
+                "rule decides"
+            )
+
+    def _tell_objects(self) -> str:
+        known = [row for row in self.rows if row.wanted]
+        if not known:
+            return "it is not known what clients ask for: everybody is taken to have it"
+        objects = len({key for row in known for key in row.wanted})
+        clients = sum(sum(row.wanted.values()) for row in known)
+        return (
+            f"{objects:,} objects that {clients:,.0f} clients asked for stand for all; networks of "
+            "which none is known are taken to ask for what the others do"
+        )
+
+
+def project(state: FleetState, judge: PolicyJudge | None = None) -> Projection:
+    """Of what is known now."""
+    content, presence = state.settings.content, state.stock.presence
+    holders_of = None if content.everywhere else presence.holders_of
+    return Projection(state.atlas, state.servers, holders_of, judge)
+
+
+def find_rooms(state: FleetState) -> ClientRooms:
+    """What appliances can take, in clients."""
+    rate, now = state.settings.client_bits_per_s, time.monotonic()
+    rooms = {}
+    for name, member in state.members.items() if rate else ():
+        capacity = member.copy.capacity
+        if (free := capacity.free_bits_per_s) is not None:
+            total, more = capacity.total_bits_per_s, max(free - state.granted(name, now), 0.0)
+            rooms[name] = ClientRoom(None if total is None else total / rate, more / rate)
+    return rooms
 
 
 def find_lost(state: FleetState, asked: LostAsked) -> Lost:
@@ -74,14 +162,13 @@ def is_heard(state: FleetState, network: Network) -> bool:
 
 
 def show_outlook(
-    state: FleetState, rows: list[DemandRow], others: int, outlook: Outlook
+    state: FleetState, asked: Foresight, others: int, outlook: Outlook
 ) -> WhatIfAnswer:
     rate = state.settings.client_bits_per_s
-    clients = sum(row.clients for row in rows)
-    loads = [
-        show_load(state, name, outlook.before[name] * rate, outlook.after[name] * rate)
-        for name in sorted(outlook.before.keys() | outlook.after.keys())
-    ]
+    clients = sum(row.clients for row in asked.rows)
+    before, after = outlook.before, outlook.after
+    names = before.taken.keys() | after.taken.keys() | after.asked.keys()
+    loads = [show_load(state, name, outlook) for name in sorted(names)]
     moves = [
         MoveShown(
             source=move.source,
@@ -92,32 +179,47 @@ def show_outlook(
         )
         for move, moved in outlook.moves.items()
     ]
-    moves.sort(key=lambda each: (-each.bits_per_s, each.source, each.target or ""))
+    moves.sort(key=lambda each: (-each.bits_per_s, each.source or "", each.target or ""))
     return WhatIfAnswer(
         span_s=state.journal.demand.span_s,
         clients=clients,
         bits_per_s=clients * rate,
         not_recorded=others,
-        unserved_clients=outlook.unserved,
+        unserved_clients=round(sum(before.unserved.values()), 3),
         appliances=loads,
         moves=moves[:_MOST_MOVES],
         overloaded=[each.id for each in loads if each.overloaded],
         uncovered=[show_demand(row, rate) for row in outlook.uncovered[:MOST_NAMED]],
         uncovered_networks=len(outlook.uncovered),
         uncovered_bits_per_s=sum(row.clients for row in outlook.uncovered) * rate,
+        unserved=[
+            UnservedShown(
+                cause=cause.value,
+                before_bits_per_s=round(before.unserved.get(cause, 0.0) * rate, 1),
+                after_bits_per_s=round(after.unserved.get(cause, 0.0) * rate, 1),
+            )
+            for cause in Unserved
+            if cause in before.unserved or cause in after.unserved
+        ],
+        policies=asked.policies.by if asked.policies else [],
+        limits=list(asked.tell_limits(outlook)),
     )
 
 
-def show_load(state: FleetState, name: str, before: float, after: float) -> LoadShown:
-    member = state.members.get(name)
+def show_load(state: FleetState, name: str, outlook: Outlook) -> LoadShown:
+    rate, member = state.settings.client_bits_per_s, state.members.get(name)
     total = member.copy.capacity.total_bits_per_s if member else None
+    after = outlook.after.taken.get(name, 0.0) * rate
+    is_full = name in outlook.after.full
     return LoadShown(
         id=name,
         site=state.servers[name].site if name in state.servers else "",
-        before_bits_per_s=round(before, 1),
+        before_bits_per_s=round(outlook.before.taken.get(name, 0.0) * rate, 1),
+        asked_bits_per_s=round(outlook.after.asked.get(name, 0.0) * rate, 1),
         after_bits_per_s=round(after, 1),
         total_bits_per_s=total,
-        overloaded=total is not None and after > total,
+        full=is_full,
+        overloaded=is_full or (total is not None and round(after, 1) > total),
     )
 
 

@@ -13,17 +13,18 @@ from aiohttp import web
 
 from ocaserve.control.endpoints import Call, Endpoint
 from ocaserve.control.handlers.dashboard import page_part
-from ocaserve.fleet.atlas import Atlas
-from ocaserve.fleet.decisions import Server
 from ocaserve.fleet.demand import DemandRow
 from ocaserve.fleet.fleet_shapes import FleetDashboard, MemberShown, NetworkShown, ShareShown
 from ocaserve.fleet.membership import FleetState
 from ocaserve.fleet.operating import describe_status, show_appliance, show_sites
-from ocaserve.fleet.outlook import show_shed_minutes
+from ocaserve.fleet.outlook import find_rooms, project, show_shed_minutes
+from ocaserve.fleet.projections import NOTHING_LOST, Projection
 from ocaserve.fleet.pushed_documents import HeldObjects
-from ocaserve.fleet.what_if import NOBODY, Lost, Projection, Shares, add_shares
+from ocaserve.fleet.what_if import Alike, ClientRooms, find_alike, limits_now, share_out
+from ocaserve.fleet.wishes import ClientWish, Shares
 
 _FRESH_S = 2.0  # that one document is good for, whoever looks; the page asks as often
+_REST = 4  # times as long as making one takes, at least
 _MOST_NETWORKS = 50
 _SHED_MINUTES = 5  # of the figure that stands with an appliance
 
@@ -32,25 +33,28 @@ class _Sharing(NamedTuple):
     """Expected clients by appliance; how many nobody takes; the largest networks."""
 
     expected: Mapping[str, float]
-    unserved: int
+    unserved: float
     largest: Sequence[tuple[DemandRow, Shares]]
 
 
 def share_clients(
-    atlas: Atlas, servers: Mapping[str, Server], rows: Sequence[DemandRow]
+    projection: Projection, rows: Sequence[DemandRow], rooms: ClientRooms, *, looks_at_objects: bool
 ) -> _Sharing:
     """Who takes whom as it is. rows: those with the most clients first."""
-    projection = Projection(atlas, servers, Lost())
-    expected: defaultdict[str, float] = defaultdict(float)
-    alike: dict[int, tuple[Shares, int]] = {}
-    for row in rows:
-        shares = projection.shares(row)
-        alike[id(shares)] = shares, alike.get(id(shares), (shares, 0))[1] + row.clients
-    for shares, clients in alike.values():
-        add_shares(expected, shares, clients)
-    unserved = alike.get(id(NOBODY), (NOBODY, 0))[1]
-    largest = [(row, projection.shares(row)) for row in rows[:_MOST_NETWORKS]]
-    return _Sharing(expected, unserved, largest)
+    every = find_alike(projection, NOTHING_LOST, rows, looks_at_objects=looks_at_objects)
+    sharing, parts = share_out(every, 0, limits_now(rooms))
+    alike_of = {id(row): alike for alike in every for row in alike.rows}
+    shown = [row for row in rows[:_MOST_NETWORKS] if id(row) in alike_of]
+    largest = [(row, _sum_shares(alike_of[id(row)], parts)) for row in shown]
+    return _Sharing(sharing.taken, sum(sharing.unserved.values()), largest)
+
+
+def _sum_shares(alike: Alike, parts: Mapping[ClientWish, Shares]) -> Shares:
+    sums: defaultdict[str, float] = defaultdict(float)
+    for pair, part in alike.pairs.items():
+        for name, share in parts[pair.before].items():
+            sums[name] += share * part
+    return sums
 
 
 class Overview:
@@ -61,17 +65,21 @@ class Overview:
         self._making = asyncio.Lock()
         self._made_at = float("-inf")
         self._changes = -1
+        self._took_s = 0.0
         self._document = b""
 
     async def document(self) -> bytes:
         """As JSON."""
         async with self._making:
             asked = time.monotonic()
-            # Whoever has changed something is to see it at once.
-            if asked - self._made_at > _FRESH_S or self._changes != self._state.changes:
+            # Whoever has changed something is to see it at once, where that costs little.
+            is_same = self._changes == self._state.changes
+            good_s = max(_FRESH_S if is_same else 0.0, self._took_s * _REST)
+            if asked - self._made_at > good_s:
                 self._changes = self._state.changes
                 self._document = msgspec.json.encode(await self._make())
-                self._made_at = asked
+                self._made_at = time.monotonic()
+                self._took_s = self._made_at - asked
         return self._document
 
     async def _make(self) -> FleetDashboard:
@@ -79,7 +87,10 @@ class Overview:
         demand = state.journal.demand
         minute = int(time.time() // 60)
         rows, others = await asyncio.to_thread(demand.recent(minute).rows)
-        sharing = await asyncio.to_thread(share_clients, state.atlas, dict(state.servers), rows)
+        everywhere = state.settings.content.everywhere
+        sharing = await asyncio.to_thread(
+            share_clients, project(state), rows, find_rooms(state), looks_at_objects=not everywhere
+        )
         rate = state.settings.client_bits_per_s
         clients = sum(row.clients for row in rows)
         return FleetDashboard(
@@ -88,12 +99,12 @@ class Overview:
             clients=clients,
             bits_per_s=clients * rate,
             not_recorded=others,
-            unserved_clients=sharing.unserved,
+            unserved_clients=round(sharing.unserved, 3),
             members=self._show_members(sharing, minute),
             sites=show_sites(state),
             networks=[_show_network(row, shares, rate) for row, shares in sharing.largest],
             network_count=len(rows),
-            content_everywhere=state.settings.content.everywhere,
+            content_everywhere=everywhere,
             shed=show_shed_minutes(state, minute - 59),
         )
 

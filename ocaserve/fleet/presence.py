@@ -4,7 +4,7 @@ sites.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ocaserve.fleet.allotment import NOTHING, Catalogue, SitePlan
@@ -88,6 +88,17 @@ class Presence:
         """Whether an appliance has told that it has an object."""
         sighting = self.sightings.get(appliance)
         return sighting is not None and bool(sighting.bits[number >> 3] >> (number & 7) & 1)
+
+    def holders_of(self, key: bytes) -> Callable[[str], bool]:
+        """Whether an appliance may be asked for an object."""
+        number = self.catalogue.numbers.get(key.decode("utf-8", "surrogateescape"))
+        if number is None or not self.is_live(number):
+            return _nobody
+        return lambda appliance: self.has(appliance, number)
+
+
+def _nobody(_: str) -> bool:
+    return False
 
 
 def _at_least(least: int, sets: Iterable[int]) -> int:

@@ -166,12 +166,4 @@ class Stock:
         """Whether an appliance may be asked for an object; None: each of them."""
         if self.settings.everywhere:
             return None
-        presence = self.presence
-        number = presence.catalogue.numbers.get(key.decode("utf-8", "surrogateescape"))
-        if number is None or not presence.is_live(number):
-            return _nobody
-        return lambda appliance: presence.has(appliance, number)
-
-
-def _nobody(_: str) -> bool:
-    return False
+        return self.presence.holders_of(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -68,15 +69,52 @@ async def test_what_if(app: FleetApp) -> None:
     found = await foresee(app, appliances=["a", "b"])
     assert (found["clients"], found["unserved_clients"]) == (5, 1)
     assert [(each["from"], each["to"], each["bits_per_s"]) for each in found["moves"]] == [
-        ("b", "z", 15e6),
+        ("b", "z", 12e6),
         ("a", None, 5e6),
+        ("b", None, 3e6),
     ]
     assert found["overloaded"] == ["z"]
+    (z,) = [each for each in found["appliances"] if each["id"] == "z"]
+    assert (z["asked_bits_per_s"], z["after_bits_per_s"], z["full"]) == (15e6, 12e6, True)
+    assert found["unserved"] == [
+        {"cause": "coverage", "before_bits_per_s": 5e6, "after_bits_per_s": 5e6},
+        {"cause": "health", "before_bits_per_s": 0.0, "after_bits_per_s": 5e6},
+        {"cause": "capacity", "before_bits_per_s": 0.0, "after_bits_per_s": 3e6},
+    ]
+    assert (await app.look("/v1/dashboard"))["unserved_clients"] == 1
     assert [each["network"] for each in found["uncovered"]] == ["13.1.1.0/24"]
     assert (await foresee(app, sites=["one"]))["moves"] == found["moves"]
     assert (await foresee(app, prefixes=["13.0.0.0/8"]))["uncovered_bits_per_s"] == 5e6
     assert (await foresee(app))["moves"] == []
     assert (await app.serve("11.1.1.1"))["servers"][0]["id"] == "b"
+
+
+async def test_what_if_is_what_workers_do_then(app: FleetApp) -> None:
+    """What is moved fills the next one, whose overflow goes on to the next after that."""
+    rate = SETTINGS.client_bits_per_s
+    sizes = {"a": 200, "b": 12, "z": 40}
+    for length, (name, size) in enumerate(sizes.items(), 1):
+        capacity = dict.fromkeys(("total_bits_per_s", "free_bits_per_s"), size * rate)
+        document = report(name, {"11.0.0.0/8": (length, 0)}, site="", capacity=capacity)
+        assert await app.tell(document) == 204
+    await app.know()
+    clients = [f"11.2.{number}.1" for number in range(60)]
+    assert await count_firsts(app, clients) == {"a": 60}
+    found = await foresee(app, appliances=["a"])
+    assert found["overloaded"] == ["b", "z"]
+    assert [(each["from"], each["to"], each["clients"]) for each in found["moves"]] == [
+        ("a", "z", 40),
+        ("a", "b", 12),
+        ("a", None, 8),
+    ]
+    await tell(app, "/v1/drain", {"appliances": ["a"]})
+    assert await count_firsts(app, clients) == {"b": 12, "z": 40, "": 8}
+
+
+async def count_firsts(app: FleetApp, clients: list[str]) -> Counter[str]:
+    """Of whom each is the first; nobody: empty."""
+    answers = [await app.serve(each) for each in clients]
+    return Counter(each["servers"][0]["id"] if each["servers"] else "" for each in answers)
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,49 @@ async def test_a_killed_process_costs_no_answer(policies: Policies) -> None:
     await until(lambda: policies.desk.in_force.is_up)
 
 
+async def test_what_if_asks_policies(policies: Policies) -> None:
+    """Those in force: whom they refuse, what they weigh, the order that they want; and no fault of
+    what is only imagined is theirs.
+    """
+    app, clients = policies.app, [f"11.{second}.1.1" for second in range(120)]
+    strange = program(
+        "def admit(client, server):\n"
+        "    return server.id != 'a' if client.network == '11.0.0.0/8' else fail('planned')\n\n"
+        "def weight(client, server, object):\n"
+        "    return 3 if server.id == 'b' and object.suffix == '.mp4' else 1\n\n"
+        "def order(client, servers):\n"
+        "    return reversed(servers) if client.hour < 99 else servers\n"
+    )
+    await policies.put(strange)
+    firsts = Counter([name for each in clients for name in await firsts_of(app, each)])
+    answer = await app.call(app.operators, "POST", "/v1/what-if", {"lose": {"appliances": ["z"]}})
+    found = answer.body
+    assert found["policies"] == [f"p@{strange.version[:12]}"]
+    loads = {each["id"]: each for each in found["appliances"]}
+    rate = app.state.settings.client_bits_per_s
+    before = {name: load["before_bits_per_s"] / rate for name, load in loads.items()}
+    assert before == pytest.approx({**dict.fromkeys(before, 0.0), **firsts}, abs=12)
+    assert loads["b"]["after_bits_per_s"] == len(clients) * rate
+    assert [(each["from"], each["to"]) for each in found["moves"]] == [("z", "b")]
+    assert any("draws stand for all" in each for each in found["limits"])
+    assert not any("in time" in each for each in found["limits"])
+    assert not app.state.policing.desk.take_figures(), "nobody was asked for a client"
+
+
+async def test_what_if_of_a_canary(policies: Policies) -> None:
+    """For those networks that it is for; without it for the others."""
+    other = program("def admit(client, server):\n    return server.id == 'z'\n")
+    await policies.put(canary=other, share=0.25)
+    clients = [f"11.{second}.{third}.1" for second in range(10) for third in range(10)]
+    moved = [each for each in clients if set(await firsts_of(policies.app, each)) == {"z"}]
+    asked = {"lose": {"appliances": ["z"]}}
+    found = (await policies.app.call(policies.app.operators, "POST", "/v1/what-if", asked)).body
+    rate = policies.app.state.settings.client_bits_per_s
+    assert [(each["cause"], each["after_bits_per_s"] / rate) for each in found["unserved"]] == [
+        ("policy", len(moved))
+    ]
+
+
 async def test_answers_are_kept(policies: Policies) -> None:
     """By what the program looks at: for all clients and objects, where it looks at none."""
     app = policies.app

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 from ocaserve.fill.manifest import Entry, Manifest, Source, read_manifest
 from ocaserve.fleet import stocking
 from ocaserve.fleet.allotment import Catalogue, SitePlan, allot, count_copies
-from ocaserve.fleet.client_urls import ClientLocation, Signer
+from ocaserve.fleet.client_urls import ClientLocation, Object, Signer
 from ocaserve.fleet.membership import FleetState
 from ocaserve.fleet.planned_manifests import Neighbour, make_manifest, tag_of
 from ocaserve.fleet.popularity import KeptPopularity, Popularity, encode_popularity
@@ -415,6 +417,56 @@ async def test_clients_go_where_an_object_is(app: FleetApp) -> None:
     because = (await app.look("/v1/explain?ip=11.1.1.1&key=one"))["because"]
     assert any("it does not have the object" in each for each in because)
     assert (await app.look("/v1/content"))["live"] == 1
+
+
+async def test_what_if_looks_at_contents(app: FleetApp) -> None:
+    """Who does not have what clients of the lost one ask for is sent none of them."""
+    answer = await app.call(app.operators, "GET", "/v1/manifests/a", **bearer("a"))
+    for name, networks, here in (
+        ("a", HEARD, b"\7"),
+        ("b", {"11.0.0.0/8": (2, 0)}, b"\2"),
+    ):
+        objects = {
+            "manifest": answer.body["version"], "count": 3, "here": b64encode(here).decode(),
+        }  # fmt: skip
+        document = report(name, networks, site="s") | {"objects": objects}
+        assert await app.tell(document, **bearer(name)) == 204
+    await until(lambda: len(app.state.stock.presence.sightings) == 2)
+    await until(lambda: len(app.state.atlas.tables) == 2)
+    for client, *keys in (("11.1.1.1", "two"), ("11.1.2.1", "one", "two"), ("11.1.3.1", "three")):
+        assert (await app.serve(client, *keys))["servers"][0]["id"] == "a"
+    lost = {"lose": {"appliances": ["a"]}}
+    found = (await app.call(app.operators, "POST", "/v1/what-if", lost)).body
+    rate = app.state.settings.client_bits_per_s
+    assert [(each["from"], each["to"], each["bits_per_s"]) for each in found["moves"]] == [
+        ("a", None, 1.5 * rate),
+        ("a", "b", 1.5 * rate),
+    ]
+    assert found["unserved"] == [
+        {"cause": "content", "before_bits_per_s": 0.0, "after_bits_per_s": 1.5 * rate}
+    ]
+    assert [each["network"] for each in found["uncovered"]] == ["11.1.3.0/24"]
+    assert any(each.startswith("3 objects that 3 clients asked for") for each in found["limits"])
+
+
+async def test_some_of_many_objects_are_noted(app: FleetApp) -> None:
+    """Of one question, with the weight of one client."""
+    await app.serve("11.1.1.1", *(f"film-{number}" for number in range(20)))
+    rows, _ = app.state.journal.demand.recent(int(time.time() // 60)).rows()
+    assert [len(row.wanted) for row in rows] == [7]
+    assert sum(rows[0].wanted.values()) == pytest.approx(1)
+    taker = app.clients.decider.notes
+    taker.outcomes["served"] += 1
+    for number in range(400):
+        taker.note(
+            Mock(
+                question=Mock(family=4, address=number << 8, place=None, minute=1, at=0.0),
+                network=b"%d" % number, objects={"x": Object("/x", b"x")}, is_whole=True,
+            )
+        )  # fmt: skip
+    notes = taker.take()
+    assert notes is not None
+    assert sum(bool(each.wanted) for each in notes.askers) == 300
 
 
 async def test_what_the_network_does_not_have_is_not_counted(app: FleetApp) -> None:

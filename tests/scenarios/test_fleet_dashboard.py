@@ -122,6 +122,7 @@ def test_what_if_by_a_click(page: Browser) -> None:
     page.run(CLICK, "What if: frankfurt")
     eventually(lambda: "overloaded" in page.run(TEXT, "outlook"), "it is foreseen")
     assert "oca-1 → oca-3" in page.run(TEXT, "outlook")
+    assert "Clients ask once more while it is lost" in page.run(TEXT, "outlook")
     page.run(SUBMIT, "what-if", {"lost": "12.0.0.0/8"})
     eventually(lambda: "have nobody" in page.run(TEXT, "outlook"), "it is foreseen")
     page.run(SUBMIT, "what-if", {"lost": "14.0.0.0/8"})
@@ -133,6 +134,7 @@ def test_drain_by_a_click(fleet: FleetProcess, page: Browser) -> None:
     page.run(CLICK, "Drain: frankfurt")
     eventually(lambda: page.run(DIALOG), "it asks")
     assert "oca-1 → oca-3" in page.run(TEXT, "consequence")
+    assert "by the settings" in page.run(TEXT, "consequence"), "what it does not know"
     page.run(CONFIRM, "wrong-" + TOKEN)
     eventually(lambda: "Refused" in page.run(TEXT, "fault"), "a wrong token is refused")
     assert fleet.servers() == {"oca-1", NAME, "oca-3"}

@@ -3,7 +3,7 @@ import {ask, call, setWords} from './asking.js';
 import {draw} from './chart.js';
 import {look, lookForEver} from './following.js';
 import {bits, count} from './format.js';
-import {showExplanation, showOutlook, showTaken, tellOutlook} from './outcomes.js';
+import {showExplanation, showOutlook, showTaken, tellLimits, tellOutlook} from './outcomes.js';
 import {fill, number} from './tables.js';
 
 const $ = (id) => document.getElementById(id);
@@ -177,7 +177,8 @@ async function foresee(name, lost) {
 }
 
 async function drain(name, lost) {
-  const moves = await call('POST', '/v1/what-if', {lose: lost}).then(tellOutlook, (error) => [error.message]);
+  const moves = await call('POST', '/v1/what-if', {lose: lost})
+    .then((found) => [...tellOutlook(found), ...tellLimits(found)], (error) => [error.message]);
   await ask({
     question: `Drain ${name}?`, consequence: ['Clients are sent elsewhere from the next answer on; who plays goes on.', ...moves].join('\n'),
     verb: 'Drain', role: 'operate', fields: {reason: ''},
