@@ -29,6 +29,10 @@ _MOST_SAMPLED = 500
 _MOST_KEYS = 65_536  # objects that were asked for; of others nothing is told
 
 
+Asking = tuple[int, int, bytes, Place | None]
+"""Who asks: the minute, the family, the network that draws go by, the place."""
+
+
 class Decided(NamedTuple):
     """A question and what was chosen. network: that its draws go by.
 
@@ -105,34 +109,47 @@ class NoteTaker:
         self._share = settings.decision_log_share
         self._client_bits_per_s = settings.client_bits_per_s
         self._counts_objects = bool(settings.content.catalogue)
-        self._askers: dict[tuple[int, int, bytes, Place | None], list[int]] = {}
+        self._askers: dict[Asking, list[int]] = {}
         self._others = 0
         self._shed: defaultdict[tuple[int, TurnedAway], list[float]]
         self._shed = defaultdict(lambda: [0.0, 0.0])
         self._wanted: Counter[bytes] = Counter()
         self._left_out = 0
 
-    def note(self, decided: Decided) -> None:
-        question = decided.question
-        asker = question.minute, question.family, decided.network, question.place
+    def count(self, asker: Asking, address: int, objects: Mapping[str, Object]) -> None:
+        """A client has asked for these."""
         known = self._askers.get(asker)
         if known is not None:
             known[1] += 1
         elif len(self._askers) < MOST_NETWORKS:
-            self._askers[asker] = [question.address, 1]
+            self._askers[asker] = [address, 1]
         else:
             self._others += 1
         if self._counts_objects:
-            for wanted in decided.objects.values():
+            for wanted in objects.values():
                 if wanted.key in self._wanted or len(self._wanted) < _MOST_KEYS:
                     self._wanted[wanted.key] += 1
+
+    def wants(self, at: float, *, is_whole: bool) -> bool:
+        """Whether there may be something to `note` of a decision. at: seconds since the epoch.
+
+        is_whole: all who hear the client can take it.
+        """
+        return not is_whole or self.log is not None or self._samples(at)
+
+    def _samples(self, at: float) -> bool:
+        return at - self._sampled_at >= _SAMPLE_S and len(self._sample) < _MOST_SAMPLED
+
+    def note(self, decided: Decided) -> None:
+        """All of a decision. To be called of each that is wanted."""
         if not decided.is_whole:
             self._note_shed(decided)
         # Each has the same chance, whatever comes in which rhythm; nobody gains by guessing it.
         if self.log is not None and random.random() < self._share:  # noqa: S311
             self._write(decided, self.log)
-        if question.at - self._sampled_at >= _SAMPLE_S and len(self._sample) < _MOST_SAMPLED:
-            self._sampled_at = question.at
+        at = decided.question.at
+        if self._samples(at):
+            self._sampled_at = at
             if (row := _describe(decided)) is not None:
                 self._sample.append(row)
 
