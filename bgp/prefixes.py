@@ -68,8 +68,10 @@ def parse_prefix(text: str) -> Prefix:
 def parse_query(text: str) -> Prefix:
     """As `parse_prefix`; an IPv4 address within IPv6 (`::ffff:192.0.2.1`) is what it holds."""
     prefix = parse_prefix(text)
+    if prefix.family != IPV6:
+        return prefix
     length = prefix.length - _MAPPED_LENGTH
-    if prefix.family == IPV6 and length >= 0 and prefix.bits >> length == _MAPPED_BITS:
+    if length >= 0 and prefix.bits >> length == _MAPPED_BITS:
         return Prefix(IPV4, length, prefix.bits & ((1 << length) - 1))
     return prefix
 

@@ -58,18 +58,17 @@ def client_of(ip: str, place: Sequence[float] | None = None) -> Viewer:
 def steer(asked: ClientCall) -> SteerAnswer | MissingRulings:
     """The URLs of each object; empty lists where nobody serves the client."""
     wanted: SteerRequest = asked.body
+    decider = asked.decider
     client = client_of(wanted.client.ip, wanted.client.location)
-    decision = decide_now(
-        asked.decider, client, parse_objects(wanted.objects), is_last=asked.is_last
-    )
+    decision = decide_now(decider, client, parse_objects(wanted.objects), is_last=asked.is_last)
     if isinstance(decision, MissingRulings):
         return decision
     return SteerAnswer(
         decision=decision.name,
-        ttl_s=asked.decider.settings.answer_ttl_s,
+        ttl_s=decider.settings.answer_ttl_s,
         expires=decision.expires,
         servers=show_servers(decision),
-        objects=dict(decision.urls),
+        objects=decision.urls,
         skipped=show_skipped(decision.passed),
         session=decision.session,
     )
@@ -77,10 +76,8 @@ def steer(asked: ClientCall) -> SteerAnswer | MissingRulings:
 
 def show_servers(decision: Decision) -> list[ServerShown]:
     return [
-        ServerShown(
-            id=each.server.id, rank=rank, site=each.server.site, kind=each.server.kind.value
-        )
-        for rank, each in enumerate(decision.servers(), 1)
+        ServerShown(id=server.id, rank=rank, site=server.site, kind=server.kind)
+        for rank, server in enumerate(decision.servers(), 1)
     ]
 
 

@@ -9,6 +9,7 @@ for, or one that lacks what policies say, holds up nobody else (`Desk.answer_lat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
@@ -33,6 +34,7 @@ _SMALL_BODY_BYTES = 64 << 10
 _ADMITTED_BYTES = 1 << 20
 
 _JSON = b"application/json"
+_JSON_LINE = b"Content-Type: application/json\r\n"
 _COMMON = b"Server: ocaserve\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
 _FOR_PLAYERS = (b"/play/", b"/v1/steering/")
 _CORS = (
@@ -74,7 +76,8 @@ class ClientCall(NamedTuple):
         self.desk.admit(self.inquiry, needed)
 
 
-class Route(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Route:
     """prefix: what stands before the parts, of which there are so many. waits: it takes time."""
 
     endpoint: Endpoint
@@ -241,18 +244,29 @@ def _read_body(inquiry: Inquiry, endpoint: Endpoint) -> Any:
     if endpoint.body is None:
         return None
     data, fields = inquiry.body, inquiry.fields
-    if data and (fields.content_type or b"").partition(b";")[0].strip().lower() != _JSON:
+    if data and fields.content_type != _JSON and not _is_json(fields.content_type):
         raise Problem(
             415, "the body must be application/json", headers={"Accept-Post": "application/json"}
         )
-    coding = (fields.content_encoding or b"identity").strip().lower()
+    if fields.content_encoding is not None:
+        data = _unpack(data, fields.content_encoding, endpoint)
+    return decode_body(data, endpoint.body)
+
+
+def _is_json(content_type: bytes | None) -> bool:
+    return (content_type or b"").partition(b";")[0].strip().lower() == _JSON
+
+
+def _unpack(data: bytes, encoding: bytes, endpoint: Endpoint) -> bytes:
+    """Raises Problem."""
+    coding = encoding.strip().lower()
     if coding in (b"gzip", b"x-gzip"):
-        data = inflate(data, BODY_BYTES if endpoint.is_large else _SMALL_BODY_BYTES)
-    elif coding != b"identity":
+        return inflate(data, BODY_BYTES if endpoint.is_large else _SMALL_BODY_BYTES)
+    if coding != b"identity":
         raise Problem(
             415, "the body must be plain or compressed by gzip", headers={"Accept-Encoding": "gzip"}
         )
-    return decode_body(data, endpoint.body)
+    return data
 
 
 def _read_query(query: bytes, endpoint: Endpoint) -> Any:
@@ -280,7 +294,7 @@ def _reply_of(endpoint: Endpoint, answer: Any, inquiry: Inquiry) -> Reply:
     fields = _fields_for(inquiry)
     if isinstance(answer, Reply):
         return Reply(answer.status, fields + answer.fields, answer.body)
-    return Reply(endpoint.status, b"%bContent-Type: application/json\r\n" % fields, _encode(answer))
+    return Reply(endpoint.status, fields + _JSON_LINE, _encode(answer))
 
 
 def refuse(problem: Problem, inquiry: Inquiry) -> Reply:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from ocaserve.protocol.messages import RequestRefused
 from ocaserve.protocol.signatures import TokenMaker, make_folder_token, normalize_host
-from ocaserve.protocol.target import parse_target
+from ocaserve.protocol.target import is_plain_key, parse_target
 
 _UNESCAPED = "/~!$&'()*+,;=:@"
-_PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 _UNESCAPED_IN_QUERY = _UNESCAPED.replace("&", "")
 
 
@@ -27,10 +25,9 @@ class Object(NamedTuple):
 
 def parse_key(key: str) -> Object:
     """Raises ValueError where no appliance could have an object of such a name."""
-    bare = key.removeprefix("/")
-    # Nearly all keys: nothing in them is to be escaped, and to find that out is what takes long.
-    path = bare if _PLAIN.fullmatch(bare) else quote(bare, safe=_UNESCAPED)
-    return _read("/" + path, key)
+    if is_plain_key(key):
+        return Object("/" + key, key.encode())
+    return _read("/" + quote(key.removeprefix("/"), safe=_UNESCAPED), key)
 
 
 def locate_key(key: str) -> Object:
@@ -79,15 +76,22 @@ class Signer:
         self._host = normalize_host(self.parts.netloc.encode())
         self._version = location.version.encode()
         self._tokens = TokenMaker(location.secret, self._host, self._version)
+        self._expires = -1  # of the two below, which are alike for all URLs of a minute
+        self._ending, self._query = b"", ""
 
     def make(self, wanted: Object, expires: int) -> str:
         """The URL of an object. expires: the last second that it is good, since the epoch."""
-        location, path = self.location, wanted.path
+        path, key = wanted
+        location = self.location
         if not location.secret:
             return location.base + path
-        token = self._tokens.make(wanted.key, b"%d" % expires).decode()
+        if expires != self._expires:
+            self._expires = expires
+            self._ending = self._tokens.ending_of(b"%d" % expires)
+            self._query = f"v={location.version}&e={expires}&t="
+        token = self._tokens.make(key, self._ending).decode()
         mark = "&" if "?" in path else "?"
-        return f"{location.base}{path}{mark}v={location.version}&e={expires}&t={token}"
+        return f"{location.base}{path}{mark}{self._query}{token}"
 
     def make_in_folder(self, wanted: Object, folder: bytes, expires: int) -> str:
         """The same, signed for all in a folder that the object is in: what a playlist begins."""

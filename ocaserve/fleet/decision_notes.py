@@ -32,6 +32,10 @@ _MOST_OF_QUESTION = 8  # objects that are told of a network with one question
 _MOST_OF_NETWORKS = 300  # objects of networks: told each second, so of clients of a whole minute
 
 
+Asking = tuple[int, int, bytes, Place | None]
+"""Who asks: the minute, the family, the network that draws go by, the place."""
+
+
 class Decided(NamedTuple):
     """A question and what was chosen. network: that its draws go by.
 
@@ -97,10 +101,6 @@ class DecisionNotes(Struct, frozen=True, array_like=True):
     policies: PolicyNotes | None
 
 
-_AskerOfMinute = tuple[int, int, bytes, Place | None]
-"""A minute, and of a network that has asked in it: family, network, place."""
-
-
 class NoteTaker:
     """Takes note of each decision. Nothing here waits. log: of decisions; None: none is kept.
 
@@ -117,8 +117,8 @@ class NoteTaker:
         self._client_bits_per_s = settings.client_bits_per_s
         self._counts_objects = bool(settings.content.catalogue)
         self._is_everywhere = settings.content.everywhere
-        self._askers: dict[_AskerOfMinute, list[int]] = {}
-        self._wanted_by: defaultdict[_AskerOfMinute, dict[bytes, float]] = defaultdict(dict)
+        self._askers: dict[Asking, list[int]] = {}
+        self._wanted_by: defaultdict[Asking, dict[bytes, float]] = defaultdict(dict)
         self._wanted_count = 0
         self._others = 0
         self._shed: defaultdict[tuple[int, TurnedAway], list[float]]
@@ -126,33 +126,48 @@ class NoteTaker:
         self._wanted: Counter[bytes] = Counter()
         self._left_out = 0
 
-    def note(self, decided: Decided) -> None:
-        question = decided.question
-        asker = question.minute, question.family, decided.network, question.place
+    def count(
+        self, asker: Asking, address: int, objects: Mapping[str, Object], *, is_policed: bool
+    ) -> None:
+        """A client has asked for these. is_policed: policies are in force for it."""
         known = self._askers.get(asker)
         if known is not None:
             known[1] += 1
         elif len(self._askers) < MOST_NETWORKS:
-            self._askers[asker] = [question.address, 1]
+            self._askers[asker] = [address, 1]
         else:
             self._others += 1
-        if not self._is_everywhere or decided.said.by:  # else the object decides nothing
-            self._note_wanted(asker, decided.objects)
+        if is_policed or not self._is_everywhere:  # else the object decides nothing
+            self._note_wanted(asker, objects)
         if self._counts_objects:
-            for wanted in decided.objects.values():
+            for wanted in objects.values():
                 if wanted.key in self._wanted or len(self._wanted) < _MOST_KEYS:
                     self._wanted[wanted.key] += 1
+
+    def wants(self, at: float, *, is_whole: bool) -> bool:
+        """Whether there may be something to `note` of a decision. at: seconds since the epoch.
+
+        is_whole: all who hear the client can take it.
+        """
+        return not is_whole or self.log is not None or self._samples(at)
+
+    def _samples(self, at: float) -> bool:
+        return at - self._sampled_at >= _SAMPLE_S and len(self._sample) < _MOST_SAMPLED
+
+    def note(self, decided: Decided) -> None:
+        """All of a decision. To be called of each that is wanted."""
         if not decided.is_whole:
             self._note_shed(decided)
         # Each has the same chance, whatever comes in which rhythm; nobody gains by guessing it.
         if self.log is not None and random.random() < self._share:  # noqa: S311
             self._write(decided, self.log)
-        if question.at - self._sampled_at >= _SAMPLE_S and len(self._sample) < _MOST_SAMPLED:
-            self._sampled_at = question.at
+        at = decided.question.at
+        if self._samples(at):
+            self._sampled_at = at
             if (row := _describe(decided)) is not None:
                 self._sample.append(row)
 
-    def _note_wanted(self, asker: _AskerOfMinute, objects: Mapping[str, Object]) -> None:
+    def _note_wanted(self, asker: Asking, objects: Mapping[str, Object]) -> None:
         if self._wanted_count >= _MOST_OF_NETWORKS or asker not in self._askers:
             return
         step = -(-len(objects) // _MOST_OF_QUESTION)

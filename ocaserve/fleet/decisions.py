@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
@@ -43,8 +43,6 @@ CHOSEN = 3
 _NETWORK_LENGTHS = {4: 24, 6: 56}
 _EARTH_KM = 6_371.0
 _STEP_KM = 10
-_MASK = (1 << 64) - 1
-_SPAN = float(1 << 64)
 
 Place = tuple[float, float]
 """Latitude and longitude, in degrees."""
@@ -101,7 +99,8 @@ class Standing(NamedTuple):
     steps: int
 
 
-class Candidate(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Candidate:
     """A server that hears the client. mark: its number in draws, made of its id. weight: its share
     among equals, the server's times the route's.
     """
@@ -149,7 +148,7 @@ def take_server(candidate: Candidate, server: Server) -> Candidate:
     if server is candidate.server:
         return candidate
     weight = server.weight * candidate.covered.rank.weight
-    return candidate._replace(server=server, weight=weight)
+    return replace(candidate, server=server, weight=weight)
 
 
 def standing_of(shortness: int, rank: Rank, server: Server, place: Place | None) -> Standing:
@@ -199,22 +198,47 @@ def holds_but(lacking: frozenset[str]) -> Callable[[str], bool]:
     return lambda server: server not in lacking
 
 
+def find_able(
+    groups: Iterable[Group], holds: Callable[[str], bool] | None = None
+) -> Iterator[Group]:
+    """Those that can take the client, group by group. holds: whether a server has the object;
+    None: all have.
+    """
+    for group in groups:
+        able = [
+            each
+            for each in group
+            if not each.server.fault and (holds is None or holds(each.server.id))
+        ]
+        if able:
+            yield group if len(able) == len(group) else tuple(able)
+
+
 def choose(
     groups: Sequence[Group],
     seed: bytes,
     holds: Callable[[str], bool] | None = None,
 ) -> list[Candidate]:
-    """Up to three, the best first. holds: whether a server has the object; None: all have."""
+    """Up to three that can take the client, the best first. holds: see `find_able`."""
+    return choose_able(find_able(groups, holds), seed)
+
+
+def choose_able(able: Iterable[Group], seed: bytes) -> list[Candidate]:
+    """Likewise of groups in which all can take the client."""
+    number = _number_of(seed)
     chosen: list[Candidate] = []
     spare: Candidate | None = None
-    for candidate in in_order(groups, seed, holds):
-        if len(chosen) < CHOSEN - 1:
-            chosen.append(candidate)
-        elif all(each.server.site == candidate.server.site for each in chosen):
-            spare = spare or candidate
-        else:
-            chosen.append(candidate)
-            return chosen
+    for group in able:
+        for candidate in _draw_all(group, number):
+            if len(chosen) < CHOSEN - 1:
+                chosen.append(candidate)
+                continue
+            first, second = chosen
+            if first.server.site == second.server.site == candidate.server.site:
+                spare = spare or candidate
+            else:
+                chosen.append(candidate)
+                return chosen
     return [*chosen, spare] if spare else chosen
 
 
@@ -246,43 +270,39 @@ def in_order(
 ) -> Iterator[Candidate]:
     """All that can take the client, the best first, equals as they are drawn."""
     number = _number_of(seed)
-    for group in groups:
-        able = find_able(group, holds)
-        if len(able) > 1:
-            scores = [_score(each, number) for each in able]
-            places = sorted(range(len(able)), key=scores.__getitem__, reverse=True)
-            able = [able[place] for place in places]
-        yield from able
+    for able in find_able(groups, holds):
+        yield from _draw_all(able, number)
 
 
-def find_able(group: Group, holds: Callable[[str], bool] | None = None) -> list[Candidate]:
-    """Of equals those that can take the client."""
-    return [
-        each for each in group if not each.server.fault and (holds is None or holds(each.server.id))
-    ]
+def _draw_all(group: Group, seed: int) -> Sequence[Candidate]:
+    """Equals as they are drawn. Weighted rendezvous: of all, the highest score is each one's with
+    its weight's probability.
+
+    Seed and mark are mixed as MurmurHash3 ends: a tenth of the cost of hashing both.
+    """
+    if len(group) == 1:
+        return group
+    drawn: list[tuple[float, int, Candidate]] = []
+    for candidate in group:
+        mixed = seed ^ candidate.mark
+        mixed = ((mixed ^ mixed >> 33) * 0xFF51AFD7ED558CCD) & 0xFFFFFFFFFFFFFFFF
+        mixed = ((mixed ^ mixed >> 33) * 0xC4CEB9FE1A85EC53) & 0xFFFFFFFFFFFFFFFF
+        mixed ^= mixed >> 33
+        score = candidate.weight / math.log((mixed + 0.5) / 18446744073709551616.0)  # negative
+        # Behind it its place: of two that are alike the first stands first.
+        drawn.append((score, len(drawn), candidate))
+    drawn.sort()
+    return [candidate for _, _, candidate in drawn]
 
 
 def _weigh(candidate: Candidate, weights: Mapping[str, float]) -> Candidate:
     factor = weights.get(candidate.server.id, 1.0)
-    return candidate if factor == 1 else candidate._replace(weight=candidate.weight * factor)
+    return candidate if factor == 1 else replace(candidate, weight=candidate.weight * factor)
 
 
 def draw(group: Group, seed: bytes) -> Candidate:
     """Of equals the one that stands first, whether or not it can take the client."""
-    number = _number_of(seed)
-    return max(group, key=lambda each: _score(each, number))
-
-
-def _score(candidate: Candidate, seed: int) -> float:
-    """Weighted rendezvous: of all, the highest is each one's with its weight's probability.
-
-    Seed and mark are mixed as MurmurHash3 ends: a tenth of the cost of hashing both.
-    """
-    mixed = seed ^ candidate.mark
-    mixed = ((mixed ^ mixed >> 33) * 0xFF51AFD7ED558CCD) & _MASK
-    mixed = ((mixed ^ mixed >> 33) * 0xC4CEB9FE1A85EC53) & _MASK
-    mixed ^= mixed >> 33
-    return candidate.weight / -math.log((mixed + 0.5) / _SPAN)
+    return _draw_all(group, _number_of(seed))[0]
 
 
 def passed_over(

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ocaserve.fleet.decisions import SiteKind
+
 MOST_OBJECTS = 2_000
 
 _Ip = Annotated[str, Meta(min_length=2, max_length=64)]
@@ -40,7 +42,7 @@ class ServerShown(Struct, frozen=True, kw_only=True):
     id: str
     rank: int
     site: str
-    kind: str
+    kind: SiteKind
 
 
 class SkippedShown(Struct, frozen=True, kw_only=True):

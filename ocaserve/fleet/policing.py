@@ -95,7 +95,7 @@ class Policing:
         self._showing = asyncio.Lock()  # the last that is shown stays
         self._share: CanaryShare | None = None
         self._release = 0
-        self._signer = SessionSigner(b"")
+        self._signer: SessionSigner | None = None
         self._arms = {True: [0, 0, 0, 0], False: [0, 0, 0, 0]}  # `ArmCounts`, of canary and rest
         self._tellers = Tellers()
         self._sorts = {ObjectFacts(): None}  # of objects, that were asked for of late
@@ -109,9 +109,6 @@ class Policing:
     def is_canary(self, network: bytes) -> bool:
         """Whether a client's network is of the part that the canary is for."""
         return self._share is not None and self._share.has(network)
-
-    def ask(self, asker: Asker, groups: Sequence[Group], ruled: dict[object, Any]) -> Policed:
-        return Policed(self, self.arm_of(asker.network), asker, groups, ruled)
 
     def sort(self, key: bytes) -> ObjectFacts:
         """Of an object."""
@@ -128,14 +125,16 @@ class Policing:
             counts[1] += not is_served
 
     def open_session(self, network: bytes, minute: int) -> str:
-        """What a client shows when it tells how it went."""
+        """What a client shows when it tells how it went; empty while there is no secret."""
+        if self._signer is None:
+            return ""
         return self._signer.sign(
             SteeredSession(self._release, self.is_canary(network), network, minute)
         )
 
     def close_session(self, token: str, minute: int, *, has_failed: bool) -> bool:
         """Whether the token is one of ours, of late. It counts while its release is the canary."""
-        session = self._signer.read(token, minute)
+        session = self._signer.read(token, minute) if self._signer is not None else None
         if session is None:
             return False
         is_judged = self._share is not None and session.release == self._release
@@ -165,7 +164,7 @@ class Policing:
         async with self._showing:
             questions = list(self._questions(int(time.time() // 60)))
             await self.desk.put_in_force(as_bundles(now.live), canary, shadows, questions)
-            self._signer = SessionSigner(now.secret)
+            self._signer = SessionSigner(now.secret) if now.secret else None
             if now.release != self._release:
                 self._clear_arms()
             self._release = now.release
@@ -218,7 +217,7 @@ class Policed:
     """One client's question. missing: what has to be fetched before it is decided as wanted."""
 
     def __init__(
-        self, policing: Policing, arm: Arm | None, asker: Asker, groups: Sequence[Group],
+        self, policing: Policing, arm: Arm, asker: Asker, groups: Sequence[Group],
         ruled: dict[object, Any],
     ) -> None:  # fmt: skip
         self.arm = arm
@@ -231,12 +230,12 @@ class Policed:
     @property
     def by(self) -> tuple[str, ...]:
         """The policies that were asked."""
-        return () if self.arm is None else self.arm.by
+        return self.arm.by
 
     def rule(self, key: bytes) -> Ruled:
         """What they say of an object; of what is not known yet nothing."""
         arm = self.arm
-        if arm is None or not self._groups:
+        if not self._groups:
             return Ruled(BUILT_IN, self._groups, ())
         facts = self._policing.sort(key) if arm.reads.object else _ANY
         place = self._place(arm, facts)
@@ -251,7 +250,7 @@ class Policed:
     def order(self, chosen: list[Candidate]) -> list[Candidate]:
         """Those chosen as they want them; the same list, where that is the order that it has."""
         arm = self.arm
-        if arm is None or not arm.has_order or len(chosen) < 2:
+        if not arm.has_order or len(chosen) < 2:
             return chosen
         ids = tuple(each.server.id for each in chosen)
         place = self._place(arm, ids)

@@ -11,6 +11,7 @@ from ocaserve.fleet.decisions import (
     PassedOver,
     Place,
     Server,
+    find_able,
     passed_over,
     rank_candidates,
     take_server,
@@ -22,12 +23,13 @@ _CANDIDATE_BYTES = 350  # as measured
 
 
 class Ranking(NamedTuple):
-    """Groups of equals, the best first, and those that cannot take clients.
+    """Groups of equals, the best first; those of them that can take clients, and the others.
 
     ruled: what policies have said of them, kept by `Policing`.
     """
 
     groups: Sequence[Group]
+    able: Sequence[Group]
     passed: Sequence[PassedOver]
     ruled: dict[object, Any]
 
@@ -85,8 +87,11 @@ class Rankings:
 
 
 def _rank(atlas: Atlas, servers: Mapping[str, Server], region: int, place: Place | None) -> Ranking:
-    groups = rank_candidates(atlas.covering(region), servers, place)
-    return Ranking(groups, passed_over(groups), {})
+    return _ranking_of(rank_candidates(atlas.covering(region), servers, place))
+
+
+def _ranking_of(groups: Sequence[Group]) -> Ranking:
+    return Ranking(groups, tuple(find_able(groups)), passed_over(groups), {})
 
 
 def _renew(ranking: Ranking, servers: Mapping[str, Server]) -> Ranking | None:
@@ -104,4 +109,4 @@ def _renew(ranking: Ranking, servers: Mapping[str, Server]) -> Ranking | None:
         tuple(take_server(each, servers[each.server.id]) for each in group)
         for group in ranking.groups
     )
-    return Ranking(groups, passed_over(groups), {})
+    return _ranking_of(groups)

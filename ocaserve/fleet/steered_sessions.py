@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 
 import msgspec
 from msgspec import Struct
+
+from ocaserve.protocol.signatures import KeyedHash, encode_url_safe
 
 MOST_A_MINUTE = 16  # sessions of one network that count: no network decides alone
 _MOST_TELLERS = 65_536
@@ -27,24 +29,20 @@ class SteeredSession(Struct, frozen=True, array_like=True):
 
 
 class SessionSigner:
-    """By a secret that all instances have; an empty one signs nothing."""
+    """By a secret that all instances have."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._digest = KeyedHash(secret).digest
 
     def sign(self, session: SteeredSession) -> str:
-        if not self._secret:
-            return ""
         data = msgspec.msgpack.encode(session)
-        return urlsafe_b64encode(data + self._mac(data)).decode()
+        return encode_url_safe(data + self._mac(data)).decode()
 
     def read(self, token: str, minute: int) -> SteeredSession | None:
         """None where it is not one of ours, or too old. minute: now."""
         try:
             data = urlsafe_b64decode(token.encode())
-            if not self._secret or not hmac.compare_digest(
-                self._mac(data[:-_MAC_BYTES]), data[-_MAC_BYTES:]
-            ):
+            if not hmac.compare_digest(self._mac(data[:-_MAC_BYTES]), data[-_MAC_BYTES:]):
                 return None
             session = msgspec.msgpack.decode(data[:-_MAC_BYTES], type=SteeredSession)
         except (ValueError, msgspec.MsgspecError):
@@ -52,7 +50,7 @@ class SessionSigner:
         return session if 0 <= minute - session.minute <= _VALID_MINUTES else None
 
     def _mac(self, data: bytes) -> bytes:
-        return hmac.digest(self._secret, data, "sha256")[:_MAC_BYTES]
+        return self._digest(data)[:_MAC_BYTES]
 
 
 class Tellers:

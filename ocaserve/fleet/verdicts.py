@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
-from bgp.prefixes import Prefix, parse_query
+from bgp.prefixes import parse_query
 from ocaserve.fleet.client_urls import Object
 from ocaserve.fleet.deciding import Decider
 from ocaserve.fleet.decision_notes import Decided
@@ -18,14 +18,18 @@ from ocaserve.fleet.decisions import (
     Group,
     PassedOver,
     Place,
+    Server,
     Why,
     choose,
+    choose_able,
+    find_able,
+    holds_but,
     network_of,
     seed_of,
 )
 from ocaserve.fleet.policing import Asker, Policed, Policing
 from ocaserve.fleet.ranking import Ranking
-from ocaserve.fleet.recorded_decisions import PolicyRecord, Question
+from ocaserve.fleet.recorded_decisions import NO_POLICIES, PolicyRecord, Question
 from ocaserve.policies.desk import PolicyAsk
 from ocaserve.policies.rulings import BUILT_IN, Ruling
 from ocaserve.settings.fleet import Fleet
@@ -38,54 +42,46 @@ STEERED = "steered"
 
 
 class Viewer(NamedTuple):
-    """Who is to be served. place: latitude and longitude, where they are known, to 0.1 degrees."""
+    """Who is to be served. number: its address. place: latitude and longitude, where they are
+    known, to 0.1 degrees.
+    """
 
-    prefix: Prefix
+    family: int
+    number: int
     place: Place | None = None
 
     @property
     def address(self) -> tuple[int, int]:
         """Its family and its number."""
-        return self.prefix.family, self.prefix.bits
-
-    @property
-    def network(self) -> bytes:
-        return network_of(self.prefix.family, self.prefix.bits)
-
-    def asker(self, minute: int) -> Asker:
-        """As policies are asked for it."""
-        return Asker(self.prefix.family, self.network, self.place, minute)
-
-
-class Moment(NamedTuple):
-    """minute: since the epoch, by which draws are seeded; expires: of the URLs, in seconds."""
-
-    minute: int
-    expires: int
+        return self.family, self.number
 
 
 class Decision(NamedTuple):
     """For each object the servers chosen and their URLs, the best first. said: by policies.
 
+    firsts: for how many objects each server is the first.
     session: what the client shows when it tells how it went.
     """
 
     name: str
     expires: int
     chosen: Mapping[str, Sequence[Candidate]]
-    urls: Mapping[str, list[str]]
+    firsts: Mapping[str, int]
+    urls: dict[str, list[str]]
     passed: Sequence[PassedOver]
     said: PolicyRecord
     session: str
 
-    def servers(self) -> list[Candidate]:
+    def servers(self) -> list[Server]:
         """All that were chosen for some object, by the order, then who is first most often."""
-        firsts = count_firsts(self.chosen)
-        every = {each.server.id: each for rows in self.chosen.values() for each in rows}
-        return sorted(
-            every.values(),
-            key=lambda each: (each.order, -firsts.get(each.server.id, 0), each.server.id),
-        )
+        firsts = self.firsts
+        every = {}
+        for rows in self.chosen.values():
+            for each in rows:
+                every[each.server.id] = each
+        found = [(each.order, -firsts.get(name, 0), name) for name, each in every.items()]
+        found.sort()
+        return [every[name].server for _, _, name in found]
 
 
 def count_firsts(chosen: Mapping[str, Sequence[Candidate]]) -> Mapping[str, int]:
@@ -100,19 +96,18 @@ def count_firsts(chosen: Mapping[str, Sequence[Candidate]]) -> Mapping[str, int]
 
 def parse_client(ip: str, place: Sequence[float] | None = None) -> Viewer:
     """Raises ValueError."""
-    prefix = parse_query(ip)
-    if not prefix.is_address or "/" in ip:
+    family, _, number = parse_query(ip)
+    if "/" in ip:
         raise ValueError(f"{ip[:60]!r} is not an address")
     if place is None:
-        return Viewer(prefix)
+        return Viewer(family, number)
     # Distances count in steps of 10 km: what is finer only makes each client's ranking its own.
-    return Viewer(prefix, (round(place[0], 1), round(place[1], 1)))
+    return Viewer(family, number, (round(place[0], 1), round(place[1], 1)))
 
 
-def moment_of(url_valid_s: int, now: float) -> Moment:
-    """now: seconds since the epoch. All of a minute is one moment, so its answers are equal."""
-    minute = int(now // 60)
-    return Moment(minute, (minute + 1) * 60 + url_valid_s)
+def minute_of(now: float) -> int:
+    """By which draws are seeded. now: seconds since the epoch."""
+    return int(now // 60)
 
 
 class Ranker(Protocol):
@@ -184,46 +179,63 @@ def decide_now(
     is_last: what is not known of policies is done without.
     """
     now = time.time()
-    moment = moment_of(decider.settings.url_valid_s, now)
-    groups, passed, ruled = decider.rank(*client.address, client.place)
-    asker, signers = client.asker(moment.minute), decider.signers
-    network = asker.network
-    policed = decider.policing.ask(asker, groups, ruled)
-    drawn = _draw(decider, groups, network, objects, moment.minute, policed)
-    if policed.missing and not is_last:
+    minute = minute_of(now)
+    # All of a minute is one moment, so its answers are equal.
+    expires = (minute + 1) * 60 + decider.settings.url_valid_s
+    family, number, place = client
+    ranking = decider.rank(family, number, place)
+    network = network_of(family, number)
+    policed = _police(decider, client, network, minute, ranking)
+    drawn = _draw(decider, ranking, network, objects, minute, policed)
+    if policed is not None and policed.missing and not is_last:
         return MissingRulings(policed.missing)
     chosen = drawn.chosen
+    firsts = count_firsts(chosen)
+    signers = decider.signers
     urls = {
-        name: [signers[each.server.id].make(wanted, moment.expires) for each in chosen[name]]
+        name: [signers[each.server.id].make(wanted, expires) for each in chosen[name]]
         for name, wanted in objects.items()
     }
-    decider.notes.outcomes[_outcome_of(groups, chosen)] += 1
-    if groups:
-        decider.policing.note(network, is_served=any(chosen.values()))
-    _grant(decider, chosen, (network, moment.minute) if is_public else None)
-    name = _name_of(network, moment.minute, objects)
-    is_whole = not passed and not any(drawn.lacking.values())
-    asked = Question(name, now, *client.address, client.place, moment.minute)
-    decider.notes.note(
-        Decided(
-            asked,
-            network,
-            objects,
-            groups,
-            chosen,
-            drawn.lacking,
-            drawn.said,
-            decider.used,
-            is_whole,
+    notes = decider.notes
+    notes.outcomes[_outcome_of(ranking.groups, firsts)] += 1
+    if ranking.groups:
+        decider.policing.note(network, is_served=bool(firsts))
+    _grant(decider, firsts, len(chosen), (network, minute) if is_public else None)
+    name = _name_of(network, minute, objects)
+    asker = minute, family, network, place
+    notes.count(asker, number, objects, is_policed=policed is not None)
+    is_whole = not (ranking.passed or drawn.lacking)
+    if notes.wants(now, is_whole=is_whole):
+        notes.note(
+            Decided(
+                Question(name, now, family, number, place, minute),
+                network,
+                objects,
+                ranking.groups,
+                chosen,
+                drawn.lacking,
+                drawn.said,
+                decider.used,
+                is_whole,
+            )
         )
-    )
-    more = [
-        *without_content(groups, drawn.lacking, len(objects)),
-        *drawn.refused.values(),
-    ]
-    passed = [*passed, *more] if more else passed
-    session = decider.policing.open_session(network, moment.minute)
-    return Decision(name, moment.expires, chosen, urls, passed, drawn.said, session)
+    passed = ranking.passed
+    if drawn.lacking or drawn.refused:
+        more = without_content(ranking.groups, drawn.lacking, len(objects))
+        passed = [*passed, *more, *drawn.refused.values()]
+    session = decider.policing.open_session(network, minute)
+    return Decision(name, expires, chosen, firsts, urls, passed, drawn.said, session)
+
+
+def _police(
+    ranker: Ranker, client: Viewer, network: bytes, minute: int, ranking: Ranking
+) -> Policed | None:
+    """None where no policies are in force for the client."""
+    arm = ranker.policing.arm_of(network)
+    if arm is None:
+        return None
+    asker = Asker(client.family, network, client.place, minute)
+    return Policed(ranker.policing, arm, asker, ranking.groups, ranking.ruled)
 
 
 Rank = Callable[[Sequence[Group], bytes], list[Candidate]]
@@ -237,15 +249,19 @@ def rank_now(
 
     is_last: see `decide_now`.
     """
-    minute = moment_of(ranker.settings.url_valid_s, time.time()).minute
-    groups, _, ruled = ranker.rank(*client.address, client.place)
-    policed = ranker.policing.ask(client.asker(minute), groups, ruled)
+    minute = minute_of(time.time())
+    ranking = ranker.rank(*client)
+    network = network_of(client.family, client.number)
+    seed = seed_of(network, wanted.key, minute)
+    policed = _police(ranker, client, network, minute, ranking)
+    if policed is None:
+        return RankedByPolicies(ranking.groups, BUILT_IN, rank(ranking.groups, seed))
     ruling, left, _ = policed.rule(wanted.key)
-    ranked = rank(left, seed_of(client.network, wanted.key, minute))
+    ranked = rank(left, seed)
     ranked[:CHOSEN] = policed.order(ranked[:CHOSEN])
     if policed.missing and not is_last:
         return MissingRulings(policed.missing)
-    return RankedByPolicies(groups, ruling, ranked)
+    return RankedByPolicies(ranking.groups, ruling, ranked)
 
 
 async def rank_by_policies(
@@ -263,8 +279,8 @@ async def rank_by_policies(
 
 
 def _draw(
-    decider: Decider, groups: Sequence[Group], network: bytes, objects: Mapping[str, Object],
-    minute: int, policed: Policed,
+    decider: Decider, ranking: Ranking, network: bytes, objects: Mapping[str, Object],
+    minute: int, policed: Policed | None,
 ) -> _Drawn:  # fmt: skip
     chosen: dict[str, Sequence[Candidate]] = {}
     lacking: dict[str, frozenset[str]] = {}
@@ -272,19 +288,29 @@ def _draw(
     ordered: dict[str, list[str]] = {}
     refused: dict[str, PassedOver] = {}
     for name, wanted in objects.items():
-        holds = decider.holders_of(wanted.key)
+        key = wanted.key
+        holds = decider.holders_of(key)
         if holds is not None:
-            lacking[name] = find_lacking(groups, holds)
-        ruling, left, passed = policed.rule(wanted.key)
+            without = find_lacking(ranking.groups, holds)
+            holds = None
+            if without:
+                lacking[name], holds = without, holds_but(without)
+        seed = seed_of(network, key, minute)
+        if policed is None:
+            able = ranking.able if holds is None else find_able(ranking.able, holds)
+            chosen[name] = choose_able(able, seed)
+            continue
+        ruling, left, passed = policed.rule(key)
         if ruling is not BUILT_IN:
             rulings[name] = ruling
         for each in passed:
             refused.setdefault(each.server.id, each)
-        rows = choose(left, seed_of(network, wanted.key, minute), holds)
+        rows = choose(left, seed, holds)
         if (wanted_rows := policed.order(rows)) is not rows:
             ordered[name] = [each.server.id for each in wanted_rows]
         chosen[name] = wanted_rows
-    return _Drawn(chosen, lacking, PolicyRecord(policed.by, rulings, ordered), refused)
+    said = PolicyRecord(policed.by, rulings, ordered) if policed is not None else NO_POLICIES
+    return _Drawn(chosen, lacking, said, refused)
 
 
 def find_lacking(groups: Sequence[Group], holds: Callable[[str], bool]) -> frozenset[str]:
@@ -297,8 +323,6 @@ def without_content(
     groups: Sequence[Group], lacking: Mapping[str, frozenset[str]], objects: int
 ) -> Iterator[PassedOver]:
     """Those that could take the client and do not have all that it asks for, as they stand."""
-    if not any(lacking.values()):
-        return
     counts = Counter(name for names in lacking.values() for name in names)
     for each in (each for group in groups for each in group):
         if (count := counts[each.server.id]) and not each.server.fault:
@@ -306,29 +330,27 @@ def without_content(
             yield PassedOver(each.server, Why.CONTENT, f"it does not have {which}")
 
 
-def _outcome_of(groups: Sequence[Group], chosen: Mapping[str, Sequence[Candidate]]) -> str:
+def _outcome_of(groups: Sequence[Group], firsts: Mapping[str, int]) -> str:
     if not groups:
         return UNCOVERED
-    return SERVED if any(chosen.values()) else UNAVAILABLE
+    return SERVED if firsts else UNAVAILABLE
 
 
 def _grant(
-    decider: Decider, chosen: Mapping[str, Sequence[Candidate]], once: tuple[bytes, int] | None
+    decider: Decider, firsts: Mapping[str, int], objects: int, once: tuple[bytes, int] | None
 ) -> None:
-    """One client's rate, shared out by how many objects each is the first for.
+    """One client's rate, shared out by how many of the objects each server is the first for.
 
     once: the network and the minute for which an appliance is granted but once; None: each time.
     """
-    firsts = count_firsts(chosen)
     for appliance, count in firsts.items():
         if once and not decider.is_first(once[0], appliance, once[1]):
             continue
-        decider.grant(appliance, decider.settings.client_bits_per_s * count / len(chosen))
+        decider.grant(appliance, decider.settings.client_bits_per_s * count / objects)
 
 
 def _name_of(network: bytes, minute: int, objects: Mapping[str, Object]) -> str:
     """The same for who asks the same again within a minute."""
-    hashed = blake2b(b"%b %d" % (network, minute), digest_size=8)
-    for wanted in objects.values():
-        hashed.update(b" " + wanted.key)
-    return hashed.hexdigest()
+    head = b"%b %d" % (network, minute)
+    keys = [wanted.key for wanted in objects.values()]
+    return blake2b(b" ".join([head, *keys]), digest_size=8).hexdigest()

@@ -101,8 +101,9 @@ def make_wish(
     policies want none.
     """
     left = apply_ruling(groups, ruling)
-    able = [tuple((each.server.id, each.weight) for each in find_able(g, holds)) for g in left]
-    found = tuple(filter(None, able))
+    found = tuple(
+        tuple((each.server.id, each.weight) for each in group) for group in find_able(left, holds)
+    )
     if found and order is not None:
         return OrderedWish(left, holds, order)
     return PlainWish(found, None if found else _find_cause(groups, holds))
@@ -112,8 +113,8 @@ def _find_cause(groups: Sequence[Group], holds: Holds | None) -> Unserved:
     """Why there is nobody: the first thing that leaves none."""
     if not groups:
         return Unserved.COVERAGE
-    if not any(find_able(each) for each in groups):
+    if not any(find_able(groups)):
         return Unserved.HEALTH
-    if not any(find_able(each, holds) for each in groups):
+    if not any(find_able(groups, holds)):
         return Unserved.CONTENT
     return Unserved.POLICY

@@ -50,6 +50,9 @@ PlainRequest = tuple[bytes, Fields, bytes | None, int, int]
 """Target, fields, the value of Range, and what it asks for, `start` up to `stop`, as it stands: not
 clamped to the object, nor checked. A named tuple would take longer to make than the rest of it."""
 
+WholeRequest = tuple[bytes, bytes, Fields, bytes]
+"""Method, target, fields, body."""
+
 _SHORT = 39  # bytes of a range with two positions of at most 19 digits
 
 
@@ -80,8 +83,9 @@ class HeadParser:
         self._target_bytes = target_bytes
         self._plain_targets: dict[bytes, bytes] = {}  # of the lines below, by line
         self._plain_rests: dict[bytes, Fields] = {}  # by all that follows a line: of the blocks
+        self._rests_with_body: dict[bytes, Fields] = {}  # likewise
         self._lines: Memo[bytes, _Line] = Memo(memo_bytes, self._plain_targets.clear)
-        self._blocks: Memo[bytes, Fields] = Memo(memo_bytes, self._plain_rests.clear)
+        self._blocks: Memo[bytes, Fields] = Memo(memo_bytes, self._forget_rests)
 
     def maybe_head_end(self, buffer: bytes) -> int | None:
         """Where the first head in `buffer` ends, behind its empty line; None: more is needed.
@@ -134,6 +138,28 @@ class HeadParser:
         if not (first.isdigit() and last.isdigit()):
             return None
         return target, fields, b"bytes=" + text, int(first), int(last) + 1
+
+    def recall_whole(self, data: bytes) -> WholeRequest | None:
+        """The request with its body, if `data` is all of both and the fields are known and plain.
+
+        Its line may be new, and is not kept: for answers whose targets hardly repeat. None says
+        nothing, as above.
+        """
+        start, stop = data.find(b"\r\n") + 2, data.find(b"\r\n\r\n") + 4
+        rest = data[start:stop]
+        fields = self._rests_with_body.get(rest) or self._plain_rests.get(rest)
+        if (
+            fields is None
+            or stop > self._head_bytes
+            or stop + (fields.content_length or 0) != len(data)
+        ):
+            return None
+        line = data[: start - 2]
+        try:
+            method, target, minor, authority = self._lines.get(line) or self._parse_line(line)
+        except RequestRefused:
+            return None
+        return (method, target, fields, data[stop:]) if minor and authority is None else None
 
     def parse(self, head: bytes) -> Request:
         """A whole head, from the request line to the empty line. Raises RequestRefused."""
@@ -210,7 +236,13 @@ class HeadParser:
             self._blocks.keep(block, fields, 2 * len(block) + fields.count_bytes())
             if fields.is_plain:
                 self._plain_rests[block[2:] + b"\r\n"] = fields
+            elif fields.is_plain_with_body:
+                self._rests_with_body[block[2:] + b"\r\n"] = fields
         return fields, ranges
+
+    def _forget_rests(self) -> None:
+        self._plain_rests.clear()
+        self._rests_with_body.clear()
 
     def _parse_block(self, block: bytes) -> dict[bytes, list[bytes]]:
         """RFC 9112 section 5: the values of each field, by its name in lower case."""

@@ -63,8 +63,17 @@ class Fields:
     @property
     def is_plain(self) -> bool:
         """Whether nothing in them makes the answer to a GET of HTTP/1.1 another one."""
+        return self._is_usual and not self.has_body
+
+    @property
+    def is_plain_with_body(self) -> bool:
+        """Whether they are plain but for a body, whose length they tell."""
+        return self._is_usual and bool(self.content_length) and not self.expects_continue
+
+    @property
+    def _is_usual(self) -> bool:
         return self.host is not None and not (
-            self.close or self.has_body or self.is_conditional or self.if_range is not None
+            self.close or self.is_conditional or self.if_range is not None
         )
 
     def count_bytes(self) -> int:

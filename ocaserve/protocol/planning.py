@@ -392,6 +392,8 @@ def plan_reply(
 
 def format_reply_head(status: int, date: bytes, lines: bytes, length: int) -> bytes:
     """The head of such an answer to a plain request, which keeps the connection."""
+    if status == 204:
+        return b"HTTP/1.1 204 No Content\r\nDate: %b\r\n%b\r\n" % (date, lines)
     return b"HTTP/1.1 %d %b\r\nDate: %b\r\n%bContent-Length: %d\r\n\r\n" % (
         status, _REASONS[status], date, lines, length,
     )  # fmt: skip

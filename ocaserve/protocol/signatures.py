@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -47,6 +47,7 @@ _EXPIRY = re.compile(rb"[0-9]{1,12}")  # up to the year 33,658
 _PORT = re.compile(rb":[0-9]*\Z")
 _BLOCK_BYTES = 64  # of SHA-256
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 @dataclass(frozen=True)
@@ -77,31 +78,51 @@ def make_folder_token(
 
 
 def _token_of(secret: bytes, *lines: bytes) -> bytes:
-    return urlsafe_b64encode(hmac.digest(secret, b"\n".join(lines), "sha256")).rstrip(b"=")
+    return encode_url_safe(hmac.digest(secret, b"\n".join(lines), "sha256"))[:-1]
 
 
-class TokenMaker:
-    """Makes the tokens of one host by one key, as `make_token` does, in under half of the time.
+def encode_url_safe(data: bytes) -> bytes:
+    """In base64url with its padding, in half of the time of `base64.urlsafe_b64encode`."""
+    return b2a_base64(data, newline=False).translate(_URL_SAFE)
 
-    HMAC (RFC 2104) hashes two blocks that depend on the key alone, and so does all before the
-    object's key: that much of both hashes is kept.
+
+class KeyedHash:
+    """HMAC-SHA256 by one key of texts that begin alike, in a third of the time of `hmac.digest`.
+
+    HMAC (RFC 2104) hashes two blocks that depend on the key alone, and so does the beginning: that
+    much of both hashes is kept.
     """
 
-    def __init__(self, secret: bytes, host: bytes, version: bytes) -> None:
+    def __init__(self, secret: bytes, beginning: bytes = b"") -> None:
         key = secret if len(secret) <= _BLOCK_BYTES else sha256(secret).digest()
         inner, outer = (
             sha256(key.ljust(_BLOCK_BYTES, b"\0").translate(pad)) for pad in (_INNER, _OUTER)
         )
-        inner.update(b"%b\n%b\n" % (_FORMAT, host))
+        inner.update(beginning)
         self._inner, self._outer = inner.copy, outer.copy
+
+    def digest(self, rest: bytes) -> bytes:
+        """Of the beginning and this: 32 bytes."""
+        inner, outer = self._inner(), self._outer()
+        inner.update(rest)
+        outer.update(inner.digest())
+        return outer.digest()
+
+
+class TokenMaker:
+    """Makes the tokens of one host by one key, as `make_token` does."""
+
+    def __init__(self, secret: bytes, host: bytes, version: bytes) -> None:
+        self._digest = KeyedHash(secret, b"%b\n%b\n" % (_FORMAT, host)).digest
         self._version = version
 
-    def make(self, key: bytes, expiry: bytes) -> bytes:
-        """The token of an object."""
-        inner, outer = self._inner(), self._outer()
-        inner.update(b"%b\n%b\n%b" % (key, expiry, self._version))
-        outer.update(inner.digest())
-        return urlsafe_b64encode(outer.digest()).rstrip(b"=")
+    def ending_of(self, expiry: bytes) -> bytes:
+        """What is signed behind the key of each object."""
+        return b"\n%b\n%b" % (expiry, self._version)
+
+    def make(self, key: bytes, ending: bytes) -> bytes:
+        """The token of an object. ending: of the URL's expiry (`ending_of`)."""
+        return encode_url_safe(self._digest(key + ending))[:-1]
 
 
 def normalize_host(authority: bytes) -> bytes:

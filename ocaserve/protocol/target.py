@@ -40,6 +40,9 @@ _PLAIN_PATH = rb"(?:/" + _NAME_START + rb"[A-Za-z0-9._~!$&'()*+,;=:@-]*+)+"
 _PLAIN = re.compile(_PLAIN_PATH)
 _PLAIN_PART = re.compile(rb"/range/([0-9]{1,18})-([0-9]{1,18})(?:" + _PLAIN_PATH + rb")?")
 _FORMS = (b"/range/", b"/speedtest")
+_PLAIN_KEY = re.compile(
+    r"(?!range/|speedtest|s/)[A-Za-z0-9_-][A-Za-z0-9._-]*+(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*+)*+"
+)
 _SIGNED = re.compile(rb"/s/([A-Za-z0-9._~-]{1,32}\.[0-9]{1,12}\.[A-Za-z0-9_-]{43})(?=/)")
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _FORBIDDEN = re.compile(rb"[\x00-\x1f\x7f\\]")
@@ -94,6 +97,14 @@ def _parse_unsigned(target: bytes, has_speedtest: bool) -> ObjectTarget:
     if b"%2f" in path.lower():
         raise RequestRefused(400, "target_encoded_slash", close=False)
     return _read_form(_split(_decode(path)), query, has_speedtest=has_speedtest)
+
+
+def is_plain_key(key: str) -> bool:
+    """Whether a target of a slash and this text names just the object that has it as its key.
+
+    So it is of nearly all keys; of others `parse_target` says what they name, if anything.
+    """
+    return len(key) < _MAX_SEGMENT_BYTES and _PLAIN_KEY.fullmatch(key) is not None
 
 
 def parameter_values(query: bytes, name: bytes) -> list[bytes]:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from ocaserve.ledger.tallies import Tally
 from ocaserve.protocol.connection_states import State
-from ocaserve.protocol.head import PlainRequest
+from ocaserve.protocol.head import PlainRequest, WholeRequest
 from ocaserve.protocol.messages import Request, RequestRefused, ResponsePlan
 from ocaserve.serving.accounts import Batch
 from ocaserve.serving.closing import CloseReason
@@ -105,12 +105,14 @@ class Idle(Containing, Protocol):
 class Way(NamedTuple):
     """What a short way of an outlet's kind is made with.
 
-    recall: of a head, if all of it is known (`HeadParser.recall`). batch: for what was sent.
+    recall, recall_whole: of a head, if all of it is known; of a head and the body that came with it
+    (`HeadParser`). batch: for what was sent.
     most_requests: on a connection; the long way says that the next is the last. step_bytes: that
     are sent in one call. most_bytes: of a response; longer ones take the long way.
     """
 
     recall: Callable[[bytes], PlainRequest | None]
+    recall_whole: Callable[[bytes], WholeRequest | None]
     clock: Clock
     counts: memoryview
     wheel: DeadlineWheel
@@ -119,6 +121,10 @@ class Way(NamedTuple):
     most_requests: int
     step_bytes: int
     most_bytes: int
+
+    def of_what_repeats(self) -> Way:
+        """For who stands behind another answerer, which must see first what may be its own."""
+        return self._replace(recall_whole=lambda _: None)
 
 
 ShortWay = Callable[[Idle, bytes], bool]

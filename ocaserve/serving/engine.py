@@ -94,7 +94,7 @@ class Engine:
 
     def _way(self, place: int, step_bytes: int, most_bytes: int) -> Way:
         return Way(
-            self.parser.recall, self.clock, self.counts, self.wheel, self.stance,
-            self.accounts.batch(place), self.limits.requests_per_connection - 1,
+            self.parser.recall, self.parser.recall_whole, self.clock, self.counts, self.wheel,
+            self.stance, self.accounts.batch(place), self.limits.requests_per_connection - 1,
             step_bytes, most_bytes,
         )  # fmt: skip

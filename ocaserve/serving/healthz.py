@@ -38,7 +38,7 @@ class Healthz:
 
     def short_way(self, way: Way) -> ShortWay | None:
         """Theirs: it heeds the drain, and knows nothing of `/healthz`."""
-        return self._others.short_way(way)
+        return self._others.short_way(way.of_what_repeats())
 
     def want_body(self, pending: PendingRequest) -> WantedBody | None:
         if self._turns_away(pending):

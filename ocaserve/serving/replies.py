@@ -26,6 +26,7 @@ from ocaserve.serving.wall_clock import Clock
 MOST_BODY_BYTES = 1 << 20
 _TAKE_BODIES = frozenset({b"POST", b"PUT", b"PATCH"})
 _REQUESTS = int(Count.REQUESTS)
+_UPLOADED = int(Count.BYTES_UPLOADED)
 
 
 class Inquiry(NamedTuple):
@@ -71,7 +72,8 @@ def _usual_body(_: Inquiry) -> int:
 
 
 class Replies:
-    """Answers what `decide` decides. most_body_bytes: that a request may have, by its head.
+    """Answers what `decide` decides. most_body_bytes: that a request may have, by its head, where
+    the body has not come with it.
 
     unhurried: for what `decide` leaves; None: it leaves nothing.
     """
@@ -132,55 +134,62 @@ class Replies:
             )
         )
 
-    def short_way(self, way: Way) -> ShortWay | None:
-        """For plain GETs. In one function, as that of objects is (`express`)."""
+    def short_way(self, way: Way) -> ShortWay | None:  # noqa: C901 - one function
+        """For plain requests that came with their bodies. In one function, as that of objects is
+        (`express`).
+        """
         decide = self._decide
-        recall, clock, counts, wheel, stance = (
-            way.recall, way.clock, way.counts, way.wheel, way.stance,
+        recall, recall_whole, clock, counts, wheel, stance = (
+            way.recall, way.recall_whole, way.clock, way.counts, way.wheel, way.stance,
         )  # fmt: skip
         sent, most_requests, step_bytes = way.batch.sent, way.most_requests, way.step_bytes
 
         def answer(connection: Idle, data: bytes) -> bool:
             began = monotonic()
             recalled = recall(data)
-            if (
-                recalled is None
-                or stance.draining
-                or stance.duty.turns_away
-                or connection.requests >= most_requests
-            ):
+            if recalled is not None:
+                method, body = b"GET", b""
+                target, fields, value, _, _ = recalled
+            elif (whole := recall_whole(data)) is not None:
+                method, target, fields, body = whole
+                value = None
+                if method not in _TAKE_BODIES and (body or method != b"GET"):
+                    return False
+            else:
                 return False
-            target, fields, value, _, _ = recalled
+            if stance.draining or stance.duty.turns_away or connection.requests >= most_requests:
+                return False
             try:
-                reply = decide(Inquiry(b"GET", target, fields, b"", connection.address))
+                reply = decide(Inquiry(method, target, fields, body, connection.address))
             except RequestRefused:
                 return False
             if reply is None:
                 return False
-            status, lines, body = reply
-            head = format_reply_head(status, clock.http_date, lines, len(body))
-            whole = head + body
+            status, lines, content = reply
+            head = format_reply_head(status, clock.http_date, lines, len(content))
+            size = len(head) + len(content)
             try:
-                taken = connection.outlet.write_whole(whole) if len(whole) <= step_bytes else 0
+                taken = connection.outlet.write_whole(head + content) if size <= step_bytes else 0
             except OSError:  # the reply is made: whoever sends the rest will meet it again
                 taken = 0
             connection.requests += 1
-            if taken != len(whole):
-                request = Request(b"GET", target, 1, fields, value)
-                plan = ResponsePlan(status, head, (body,), len(body), True)
+            counts[_UPLOADED] += len(body)
+            if taken != size:
+                request = Request(method, target, 1, fields, value)
+                plan = ResponsePlan(status, head, (content,), len(content), True)
                 connection.take_over(request, plan, None, taken, began)
                 return True
             elapsed = monotonic() - began
-            if 200 <= status < 300:
+            if method == b"GET" and 200 <= status < 300:
                 particulars = None
             else:
                 counts[_REQUESTS] += 1
-                request = Request(b"GET", target, 1, fields, value)
+                request = Request(method, target, 1, fields, value)
                 particulars = Particulars(request, b"", "", 0, 0, None)
             sent.append(
                 (
                     connection.address, connection.tally, None, target, fields, value,
-                    status, len(body), False, elapsed, particulars,
+                    status, len(content), False, elapsed, particulars,
                 )
             )  # fmt: skip
             deadline = stance.idle_deadline

@@ -59,7 +59,7 @@ class SpeedTest:
 
     def short_way(self, way: Way) -> ShortWay | None:
         """Theirs: the content is in no catalogue."""
-        return self._others.short_way(way)
+        return self._others.short_way(way.of_what_repeats())
 
     def want_body(self, pending: PendingRequest) -> WantedBody | None:
         request = pending.request

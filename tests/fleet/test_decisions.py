@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from ipaddress import ip_address
+from math import log
 
 import pytest
 from hypothesis import given
@@ -17,6 +20,10 @@ from ocaserve.fleet.decisions import (
     Why,
     choose,
     distance_km,
+    draw,
+    find_able,
+    holds_but,
+    in_order,
     network_of,
     passed_over,
     rank_candidates,
@@ -126,6 +133,51 @@ def test_who_cannot_take_it_is_passed_over_with_the_reason() -> None:
     assert [(each.server.id, each.why) for each in told] == [("a", Why.HEALTH), ("b", Why.CONTENT)]
     assert told[0].reason == "drained: for new fans"
     assert choose(groups, seed(), lambda _: False) == []
+
+
+def draw_plainly(group: Sequence[Server], weights: Mapping[str, float], seed: bytes) -> list[str]:
+    """The draw that is documented: each by its weight over minus the logarithm of a number between
+    0 and 1, the highest first. The number: seed and name hashed, and mixed by MurmurHash3's end.
+    """
+
+    def hashed(data: bytes) -> int:
+        return int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
+
+    def score(name: str) -> float:
+        mixed = hashed(seed) ^ hashed(name.encode())
+        for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+            mixed = (mixed ^ mixed >> 33) * factor % 2**64
+        return weights[name] / -log(((mixed ^ mixed >> 33) + 0.5) / 2.0**64)
+
+    return sorted((each.id for each in group), key=score, reverse=True)
+
+
+@given(
+    st.lists(st.sampled_from([0.5, 1.0, 1.0, 3.0]), min_size=1, max_size=8),
+    st.sets(st.integers(0, 7)),
+    st.sets(st.integers(0, 7)),
+    st.binary(max_size=20),
+)
+def test_equals_are_drawn_as_it_is_documented(
+    weights: list[float], faulty: set[int], without: set[int], seed: bytes
+) -> None:
+    servers = [
+        Server(f"oca-{n}", "one", weight=weight, fault="full" * (n in faulty))
+        for n, weight in enumerate(weights)
+    ]
+    groups = rank({each.id: {"11.0.0.0/8": (1, 0)} for each in servers}, *servers)
+    lacking = {f"oca-{n}" for n in without}
+    shares = {each.id: each.weight for each in servers}
+    every = draw_plainly(servers, shares, seed)
+    able = [each for each in servers if not each.fault and each.id not in lacking]
+    drawn = draw_plainly(able, shares, seed)
+    holds = holds_but(frozenset(lacking))
+    assert ids(list(in_order(groups, seed, holds))) == drawn
+    assert ids(choose(groups, seed, holds)) == drawn[:3]
+    assert draw(groups[0], seed).server.id == every[0]
+    assert [ids(list(each)) for each in find_able(groups, holds)] == (
+        [sorted(drawn)] if drawn else []
+    )
 
 
 def test_the_same_question_has_the_same_answer() -> None:

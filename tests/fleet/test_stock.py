@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -458,12 +457,8 @@ async def test_some_of_many_objects_are_noted(app: FleetApp) -> None:
     taker = app.clients.decider.notes
     taker.outcomes["served"] += 1
     for number in range(400):
-        taker.note(
-            Mock(
-                question=Mock(family=4, address=number << 8, place=None, minute=1, at=0.0),
-                network=b"%d" % number, objects={"x": Object("/x", b"x")}, is_whole=True,
-            )
-        )  # fmt: skip
+        asker = 1, 4, b"%d" % number, None
+        taker.count(asker, number << 8, {"x": Object("/x", b"x")}, is_policed=False)
     notes = taker.take()
     assert notes is not None
     assert sum(bool(each.wanted) for each in notes.askers) == 300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -583,6 +584,59 @@ def test_recalling_is_bounded_as_well() -> None:
         parser.parse(head(b"GET /%d HTTP/1.1" % n, HOST + b"X: %d\r\n" % n))
         assert len(parser._plain_targets) <= 4
         assert len(parser._plain_rests) <= 4
+        parser.parse(head(b"POST /%d HTTP/1.1" % n, HOST + b"Content-Length: %d\r\n" % (n + 1)))
+        assert len(parser._rests_with_body) <= 4
+
+
+POST = b"POST /p HTTP/1.1"
+WITH_BODY = HOST + b"Content-Length: 4\r\n"
+
+
+@pytest.mark.parametrize("line", [POST, b"GET /other HTTP/1.1", b"POST /new?q HTTP/1.2"])
+@pytest.mark.parametrize(("fields", "body"), [(HOST, b""), (WITH_BODY, b"\r\n\r\n")])
+def test_request_is_recalled_with_its_body(line: bytes, fields: bytes, body: bytes) -> None:
+    """Its fields are known, its line may be new."""
+    parser = HeadParser()
+    data = head(line, fields) + body
+    assert parser.recall_whole(data) is None
+    known = parser.parse(head(fields=fields))
+    for _ in range(2):
+        method, target, _ = line.split(b" ")
+        assert parser.recall_whole(data) == (method, target, known.fields, body)
+        parser.parse(head(line, fields))
+
+
+@pytest.mark.parametrize(
+    ("told", "body"),
+    [
+        pytest.param(head(POST, WITH_BODY), b"abc", id="unfinished"),
+        pytest.param(head(POST, WITH_BODY), b"abcde", id="more_behind_it"),
+        pytest.param(head(POST), b"G", id="more_behind_a_head"),
+        pytest.param(head(b"POST /p HTTP/1.0", WITH_BODY), b"abcd", id="http10"),
+        pytest.param(head(b"POST http://b/p HTTP/1.1", WITH_BODY), b"abcd", id="absolute_form"),
+        pytest.param(head(b"POST p HTTP/1.1", WITH_BODY), b"abcd", id="malformed_line"),
+        pytest.param(b"\r\n" + head(POST, WITH_BODY), b"abcd", id="empty_line_before"),
+        pytest.param(
+            head(POST, WITH_BODY + b"Expect: 100-continue\r\n"), b"abcd", id="waits_to_send"
+        ),
+        pytest.param(head(POST, WITH_BODY + b"Connection: close\r\n"), b"abcd", id="close"),
+        pytest.param(head(POST, WITH_BODY + b'If-Match: "a"\r\n'), b"abcd", id="condition"),
+        pytest.param(
+            head(POST, HOST + b"Transfer-Encoding: chunked\r\n"), b"0\r\n\r\n", id="chunked"
+        ),
+        pytest.param(head(POST, WITH_BODY + b"Range: bytes=0-1\r\n"), b"abcd", id="range"),
+        pytest.param(head(POST, HOST + b"X: %b\r\n" % (b"x" * 400)), b"", id="over_the_limit"),
+    ],
+)
+def test_what_is_not_one_plain_request_is_not_recalled_with_a_body(
+    told: bytes, body: bytes
+) -> None:
+    parser = HeadParser(head_bytes=300)
+    parser.parse(head(POST))
+    parser.parse(head(POST, WITH_BODY))
+    with suppress(RequestRefused):
+        parser.parse(told)
+    assert parser.recall_whole(told + body) is None
 
 
 # -- properties ----------------------------------------------------------------------------------
@@ -590,6 +644,7 @@ def test_recalling_is_bounded_as_well() -> None:
 LINES = st.sampled_from(
     [
         b"GET /k HTTP/1.1",
+        b"POST /p HTTP/1.1",
         b"GET /k HTTP/1.0",
         b"HEAD /k?q HTTP/1.1",
         b"GET http://b/k HTTP/1.1",
@@ -656,6 +711,14 @@ def test_what_is_kept_means_what_it_meant_first(data: bytes) -> None:
         assert SHARED["parser"].parse(data) == (b"GET", target, 1, fields, value)
         assert value is None or value.split(b"-")[1:] == [b"%d" % (stop - 1)] or value[6:7] == b"0"
         assert (start, stop) == (0, 0) or start >= 0
+    for sent in (data, data + b"abcd"):
+        whole = SHARED["parser"].recall_whole(sent)
+        if whole is not None:
+            method, target, fields, body = whole
+            stop = len(sent) - len(body)
+            assert SHARED["parser"].parse(sent[:stop]) == (method, target, 1, fields, None)
+            assert SHARED["parser"].maybe_head_end(sent) == stop
+            assert len(body) == (fields.content_length or 0)
     assert told(data, HeadParser()) == first
 
 

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocaserve.protocol.messages import ByteRange, RequestRefused
-from ocaserve.protocol.target import ObjectTarget, parameter_values, parse_target
+from ocaserve.protocol.target import (
+    ObjectTarget,
+    is_plain_key,
+    parameter_values,
+    parse_target,
+)
 
 
 @pytest.mark.parametrize(
@@ -292,3 +297,45 @@ def test_signature_of_a_folder(path: bytes, key: bytes, signature: bytes) -> Non
 def test_what_stands_behind_a_signature_is_judged_as_ever() -> None:
     with pytest.raises(RequestRefused, match="target_dot_segment"):
         parse_target(b"/s/%b/../a" % SIGNATURE)
+
+
+# -- plain keys ----------------------------------------------------------------------------------
+
+KEY_PIECES = st.sampled_from(
+    ["a", "Z9", "-", "_", ".", "..", "/", "%41", "%", "?", "+", " ", "\n", "\0", "é", "~", "\\",
+     "range/", "0-9/", "speedtest", "s/", "1.2.", "x" * 43, "k" * 127]
+)  # fmt: skip
+
+
+@given(st.lists(KEY_PIECES, max_size=8).map("".join), st.booleans())
+def test_plain_keys_name_themselves(key: str, has_speedtest: bool) -> None:
+    if is_plain_key(key):
+        target = parse_target(f"/{key}".encode(), has_speedtest=has_speedtest)
+        assert target == ObjectTarget(key.encode(), b"")
+
+
+@pytest.mark.parametrize(
+    ("key", "is_plain"),
+    [
+        ("film/1/seg-0_9.m4s", True),
+        ("a", True),
+        ("ranges/0-9/a", True),
+        ("s3/1.1.x/a", True),
+        ("k" * 254, True),
+        ("k" * 255, False),
+        ("range/0-9/a", False),
+        ("speedtest", False),
+        ("s/1.1.x/a", False),
+        ("/a", False),
+        ("a/", False),
+        ("a//b", False),
+        (".a", False),
+        ("a/..", False),
+        ("a b", False),
+        ("a\n", False),
+        ("é", False),
+        ("", False),
+    ],
+)
+def test_which_keys_are_plain(key: str, is_plain: bool) -> None:
+    assert is_plain_key(key) is is_plain

@@ -71,7 +71,7 @@ class Stage:
         self.answer = make_short_way(
             cast(ObjectCatalogue, catalogue),
             Way(
-                lambda _: (b"/o", Fields(), *self.range), clock, counts, wheel,
+                lambda _: (b"/o", Fields(), *self.range), lambda _: None, clock, counts, wheel,
                 Stance(Limits()), accounts.batch(int(Count.BYTES_SENDFILE_HOT)), 1000,
                 1 << 20, 1 << 62,
             ),
