@@ -57,7 +57,7 @@ def percentile_95(samples: Sequence[float], count: int) -> float:
     than these.
     """
     place = count - math.ceil(_PERCENTILE * count)
-    highest = sorted(samples, reverse=True)
+    highest = heapq.nlargest(place + 1, samples)  # half the cost of sorting a month
     return highest[place] if count and place < len(highest) else 0.0
 
 
