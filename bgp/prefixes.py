@@ -68,12 +68,22 @@ def parse_prefix(text: str) -> Prefix:
 def parse_query(text: str) -> Prefix:
     """As `parse_prefix`; an IPv4 address within IPv6 (`::ffff:192.0.2.1`) is what it holds."""
     prefix = parse_prefix(text)
-    if prefix.family != IPV6:
-        return prefix
     length = prefix.length - _MAPPED_LENGTH
-    if length >= 0 and prefix.bits >> length == _MAPPED_BITS:
+    if prefix.family == IPV6 and length >= 0 and prefix.bits >> length == _MAPPED_BITS:
         return Prefix(IPV4, length, prefix.bits & ((1 << length) - 1))
     return prefix
+
+
+def parse_host(text: str) -> tuple[int, int]:
+    """An address alone, in the same way: its family and its number. Raises ValueError."""
+    family = IPV6 if ":" in text else IPV4
+    try:
+        number = parse_address(family, text)
+    except (OSError, ValueError):
+        raise ValueError(f"{text[:60]!r} is not an address") from None
+    if family == IPV6 and number >> WIDTH[IPV4] == _MAPPED_BITS:
+        return IPV4, number & ((1 << WIDTH[IPV4]) - 1)
+    return family, number
 
 
 def parse_address(family: int, text: str) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
 
 from ocaserve.protocol.messages import RequestRefused
 from ocaserve.protocol.signatures import TokenMaker, make_folder_token, normalize_host
@@ -14,7 +15,7 @@ _UNESCAPED = "/~!$&'()*+,;=:@"
 _UNESCAPED_IN_QUERY = _UNESCAPED.replace("&", "")
 
 
-class Object(NamedTuple):
+class Object(Struct, frozen=True):
     """An object. path: as a URL has it, percent-encoded, with its slash, and a query where that
     names it. key: as it is signed.
     """
@@ -81,15 +82,14 @@ class Signer:
 
     def make(self, wanted: Object, expires: int) -> str:
         """The URL of an object. expires: the last second that it is good, since the epoch."""
-        path, key = wanted
-        location = self.location
+        location, path = self.location, wanted.path
         if not location.secret:
             return location.base + path
         if expires != self._expires:
             self._expires = expires
             self._ending = self._tokens.ending_of(b"%d" % expires)
             self._query = f"v={location.version}&e={expires}&t="
-        token = self._tokens.make(key, self._ending).decode()
+        token = self._tokens.make(wanted.key, self._ending).decode()
         mark = "&" if "?" in path else "?"
         return f"{location.base}{path}{mark}{self._query}{token}"
 

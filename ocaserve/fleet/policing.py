@@ -177,7 +177,8 @@ class Policing:
             await asyncio.sleep((59 - minute % 60) % 60 * 60 + max(_WARM_AT_S - second, 1.0))
             arms = [self.desk.live, self.desk.canary]
             asked = [each for each in arms if each is not None and "hour" in each.reads.client]
-            await self.desk.warm(asked, list(self._questions(int(time.time() // 60) + 1)))
+            if asked:
+                await self.desk.warm(asked, list(self._questions(int(time.time() // 60) + 1)))
 
     def _questions(self, minute: int) -> Iterator[PolicyQuestion]:
         """Those that clients are expected to ask."""

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
-from bgp.prefixes import parse_query
+from msgspec import Struct
+
+from bgp.prefixes import parse_host
 from ocaserve.fleet.client_urls import Object
 from ocaserve.fleet.deciding import Decider
 from ocaserve.fleet.decision_notes import Decided
@@ -41,7 +43,7 @@ STEERED = "steered"
 """A player that has a playlist was told where to go on."""
 
 
-class Viewer(NamedTuple):
+class Viewer(Struct, frozen=True):
     """Who is to be served. number: its address. place: latitude and longitude, where they are
     known, to 0.1 degrees.
     """
@@ -56,7 +58,7 @@ class Viewer(NamedTuple):
         return self.family, self.number
 
 
-class Decision(NamedTuple):
+class Decision(Struct, frozen=True):
     """For each object the servers chosen and their URLs, the best first. said: by policies.
 
     firsts: for how many objects each server is the first.
@@ -96,9 +98,7 @@ def count_firsts(chosen: Mapping[str, Sequence[Candidate]]) -> Mapping[str, int]
 
 def parse_client(ip: str, place: Sequence[float] | None = None) -> Viewer:
     """Raises ValueError."""
-    family, _, number = parse_query(ip)
-    if "/" in ip:
-        raise ValueError(f"{ip[:60]!r} is not an address")
+    family, number = parse_host(ip)
     if place is None:
         return Viewer(family, number)
     # Distances count in steps of 10 km: what is finer only makes each client's ranking its own.
@@ -136,7 +136,7 @@ class RankedByPolicies(NamedTuple):
     candidates: list[Candidate]
 
 
-class _Drawn(NamedTuple):
+class _Drawn(Struct, frozen=True):
     """For each object who was chosen, who does not have it, and what policies say of it.
 
     refused: by them, for some object, by their ids.
@@ -182,7 +182,7 @@ def decide_now(
     minute = minute_of(now)
     # All of a minute is one moment, so its answers are equal.
     expires = (minute + 1) * 60 + decider.settings.url_valid_s
-    family, number, place = client
+    family, number, place = client.family, client.number, client.place
     ranking = decider.rank(family, number, place)
     network = network_of(family, number)
     policed = _police(decider, client, network, minute, ranking)
@@ -250,7 +250,7 @@ def rank_now(
     is_last: see `decide_now`.
     """
     minute = minute_of(time.time())
-    ranking = ranker.rank(*client)
+    ranking = ranker.rank(client.family, client.number, client.place)
     network = network_of(client.family, client.number)
     seed = seed_of(network, wanted.key, minute)
     policed = _police(ranker, client, network, minute, ranking)

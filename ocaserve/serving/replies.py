@@ -160,7 +160,10 @@ class Replies:
             if stance.draining or stance.duty.turns_away or connection.requests >= most_requests:
                 return False
             try:
-                reply = decide(Inquiry(method, target, fields, body, connection.address))
+                # Here and below the same as the class would make, in a third of the time.
+                reply = decide(
+                    tuple.__new__(Inquiry, (method, target, fields, body, connection.address))
+                )
             except RequestRefused:
                 return False
             if reply is None:
@@ -184,8 +187,8 @@ class Replies:
                 particulars = None
             else:
                 counts[_REQUESTS] += 1
-                request = Request(method, target, 1, fields, value)
-                particulars = Particulars(request, b"", "", 0, 0, None)
+                request = tuple.__new__(Request, (method, target, 1, fields, value))
+                particulars = tuple.__new__(Particulars, (request, b"", "", 0, 0, None))
             sent.append(
                 (
                     connection.address, connection.tally, None, target, fields, value,
