@@ -191,14 +191,18 @@ async def _show_state(request: web.Request) -> web.Response:
 
 
 async def _show_urls(request: web.Request) -> web.Response:
-    """The control plane's answer for a viewer of a site, for the player."""
+    """The control plane's answer for a viewer of a site, for the player; and where that tells how it
+    went.
+    """
     site = request.query.get("site", "")
     if site not in CUSTOMERS:
         raise Problem(404, f"there is no site {site!r}")
     client = CUSTOMERS[site].replace(".0/24", ".7")
     asked = {"client": {"ip": client}, "objects": [FILM]}
     app = request.app
-    return web.json_response(await app[STAGE].ask(app[SESSION], "POST", "/v1/steer", asked))
+    answer = await app[STAGE].ask(app[SESSION], "POST", "/v1/steer", asked)
+    qoe = f"http://127.0.0.1:{app[STAGE].ports.clients}/v1/qoe"
+    return web.json_response(answer | {"qoe": qoe})
 
 
 async def _do(request: web.Request) -> web.Response:

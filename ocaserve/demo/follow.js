@@ -1,7 +1,8 @@
 // Plays a film from ranked URLs (?from=URL&from=URL, best first) by Media Source Extensions: who is
 // asked for what, and when a server is left, is decided as `ocaserve follow` does it. With ?list=URL
 // they are those of a control plane's answer (POST /v1/steer), which is asked for again when its
-// time is over, or every ?again= seconds.
+// time is over, or every ?again= seconds. How it went is told once of each session that an answer
+// opens: when there is another one, when the film is there, when the page goes.
 "use strict";
 
 const TYPE = 'video/mp4; codecs="avc1.42C01E, mp4a.40.2"';
@@ -50,6 +51,7 @@ async function keepAsking() {
     let again = Number(asked.get("again")) || 10;
     try {
       const answer = await (await fetch(list, { cache: "no-store" })).json();
+      takeSession(answer);
       const [named] = Object.values(answer.objects);
       if (named.length) takeList(named);
       if (isAway) say("");
@@ -64,7 +66,32 @@ async function keepAsking() {
   }
 }
 
-window.follower = { seconds, servers, get stalls() { return stalls; } };
+// -- telling how it goes --------------------------------------------------------------------------
+
+let session = null;  // of the latest answer, with what was done since; null where nothing is to be told
+
+function takeSession(answer) {
+  if (session !== null && session.token === answer.session) return;
+  tell();
+  const url = new URL(answer.qoe || "/v1/qoe", new URL(list, location.href)).href;
+  session = answer.session ? { token: answer.session, url, began: Date.now(), failovers: 0, bytes: 0, isTold: false } : null;
+}
+
+// It may be the last that the page does, so nobody waits for an answer; and if none comes, the film
+// goes on as well.
+function tell() {
+  if (session === null || session.isTold || !(session.bytes || session.failovers)) return;
+  session.isTold = true;
+  const { token, url, began, failovers, bytes } = session;
+  fetch(url, {
+    method: "POST", keepalive: true, headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ session: token, failovers, seconds: (Date.now() - began) / 1000, bytes }),
+  }).catch(() => {});
+}
+
+window.addEventListener("pagehide", tell);
+
+window.follower = { seconds, servers, get stalls() { return stalls; }, get session() { return session; } };
 
 // -- who is asked ---------------------------------------------------------------------------------
 
@@ -80,6 +107,7 @@ function choose(now) {
 
 function strike(server, why) {
   server.strikes += 1;
+  if (session) session.failovers += 1;
   server.until = Date.now() + Math.min(FIRST_DROP_MS * 2 ** (server.strikes - 1), LONGEST_DROP_MS);
   server.rate = null;
   server.state = why;
@@ -138,6 +166,7 @@ async function fetchFrom(server, start, stop, take) {
       if (done) throw new Error(`${left} bytes did not come`);
       if (value.length > left) throw new Error("more bytes than were asked for");
       take(value);
+      if (session) session.bytes += value.length;
       left -= value.length;
     }
     const took = Math.max(performance.now() - began, 1);
@@ -223,6 +252,7 @@ async function play() {
     show();
   }
   source.endOfStream();
+  tell();
 }
 
 // -- what is seen ---------------------------------------------------------------------------------

@@ -113,8 +113,13 @@ def redirect(asked: ClientCall) -> Reply | MissingRulings:
         raise nobody(decision)
     links = [f"<{url}>; rel=duplicate; pri={place}" for place, url in enumerate(urls[1:], 2)]
     link = f"Link: {', '.join(links)}\r\n" if links else ""
-    session = f"OcaServe-Session: {decision.session}\r\n" if decision.session else ""
-    return Reply(307, f"Location: {urls[0]}\r\n{link}{session}".encode(), b"")
+    fields = f"Location: {urls[0]}\r\n{link}{session_field(decision.session)}"
+    return Reply(307, fields.encode(), b"")
+
+
+def session_field(session: str) -> str:
+    """By which a client is given its session; nothing where there is none."""
+    return f"OcaServe-Session: {session}\r\n" if session else ""
 
 
 def nobody(decision: Decision) -> Problem:

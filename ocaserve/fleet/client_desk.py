@@ -37,13 +37,13 @@ _ADMITTED_BYTES = 1 << 20
 _JSON = b"application/json"
 _JSON_LINE = b"Content-Type: application/json\r\n"
 _COMMON = b"Server: ocaserve\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
-_FOR_PLAYERS = (b"/play/", b"/v1/steering/")
+_FOR_PAGES = (b"/play/", b"/v1/steering/", b"/v1/qoe")
 _CORS = (
-    b"Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Date\r\n"
+    b"Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Date, OcaServe-Session\r\n"
     b"Timing-Allow-Origin: *\r\n"
 )
 _PREFLIGHT = (
-    b"Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\nAccess-Control-Allow-Headers: *\r\n"
+    b"Access-Control-Allow-Methods: %b\r\nAccess-Control-Allow-Headers: *\r\n"
     b"Access-Control-Max-Age: 86400\r\n"
 )
 _encode = msgspec.json.Encoder().encode
@@ -284,10 +284,10 @@ def _read_query(query: bytes, endpoint: Endpoint) -> Any:
 
 
 def _fields_for(inquiry: Inquiry) -> bytes:
-    """Of every reply. Scripts of players may read all of theirs, refusals too: without that they
-    see but a broken connection.
+    """Of every reply. Scripts of players and pages may read all of theirs, refusals too: without
+    that they see but a broken connection.
     """
-    return _COMMON + _CORS if inquiry.target.startswith(_FOR_PLAYERS) else _COMMON
+    return _COMMON + _CORS if inquiry.target.startswith(_FOR_PAGES) else _COMMON
 
 
 def _reply_of(endpoint: Endpoint, answer: Any, inquiry: Inquiry) -> Reply:
@@ -309,11 +309,12 @@ def refuse(problem: Problem, inquiry: Inquiry) -> Reply:
 
 def _answer_without(inquiry: Inquiry, allowed: Sequence[str]) -> Reply:
     """To what no endpoint is for: its path, or its method of a path. allowed: those of the path."""
-    is_for_players = inquiry.target.startswith(_FOR_PLAYERS)
     methods = ", ".join([*allowed, *(["HEAD"] if "GET" in allowed else []), "OPTIONS"])
     if inquiry.method == b"OPTIONS" and (allowed or inquiry.target == b"*"):
         allow = b"Allow: %b\r\n" % methods.encode()
-        return Reply(200, _fields_for(inquiry) + allow + _PREFLIGHT * is_for_players, b"")
+        if inquiry.target.startswith(_FOR_PAGES):
+            allow += _PREFLIGHT % methods.encode()
+        return Reply(200, _fields_for(inquiry) + allow, b"")
     if allowed:
         refusal = Problem(405, f"this path allows {methods}", headers={"Allow": methods})
     else:

@@ -19,7 +19,7 @@ from ocaserve.control.auth import Role
 from ocaserve.control.endpoints import Endpoint
 from ocaserve.control.lanes import Lane
 from ocaserve.control.problems import Problem
-from ocaserve.fleet.answering import client_of, nobody, viewer_of
+from ocaserve.fleet.answering import client_of, nobody, session_field, viewer_of
 from ocaserve.fleet.client_desk import ClientCall
 from ocaserve.fleet.client_urls import Object, parse_key
 from ocaserve.fleet.dash_playlists import MEDIA_TYPE_DASH, add_dash_pathways
@@ -87,7 +87,7 @@ async def play(asked: ClientCall) -> Reply:
         wanted = parse_key(name)
     except ValueError as error:
         raise Problem(404, str(error)) from error
-    pathways = await find_pathways(asked.decider, client, wanted)
+    pathways, session = await find_pathways(asked.decider, client, wanted)
     urls = [each.locate(wanted) for each in pathways]
     try:
         data = await asked.desk.originals.get(wanted.key, urls)
@@ -98,11 +98,12 @@ async def play(asked: ClientCall) -> Reply:
         raise Problem(status, f"{name[:200]!r}: no appliance gave it: {error}") from error
     server_uri = _server_uri(asked, kind, [each.id for each in pathways], wanted)
     try:
-        return _with_pathways(
+        reply = _with_pathways(
             kind, data, wanted, pathways, server_uri, asked.decider.settings.client_bits_per_s
         )
     except PlaylistError as error:
         raise Problem(502, f"the playlist {name[:200]!r} {error}") from error
+    return reply._replace(fields=reply.fields + session_field(session).encode())
 
 
 def _with_pathways(
@@ -124,8 +125,13 @@ def _reply(media: str, body: bytes) -> Reply:
     return Reply(200, f"Content-Type: {media}\r\n".encode(), body)
 
 
-async def find_pathways(decider: Decider, client: Viewer, wanted: Object) -> list[Pathway]:
-    """To those that serve the client the object, the best first. Raises Problem."""
+async def find_pathways(
+    decider: Decider, client: Viewer, wanted: Object
+) -> tuple[list[Pathway], str]:
+    """To those that serve the client the object, the best first; and the client's session.
+
+    Raises Problem.
+    """
     decision = await decide(decider, client, {"": wanted}, is_public=True)
     if not decision.chosen[""]:
         raise nobody(decision)
@@ -141,7 +147,7 @@ async def find_pathways(decider: Decider, client: Viewer, wanted: Object) -> lis
         if signer.location.secret and not folder:
             raise Problem(404, "it is in no folder, so what it names could not be signed for")
         pathways.append(Pathway(pathway_id(each.server.id), signer, decision.expires, folder))
-    return pathways
+    return pathways, decision.session
 
 
 def _server_uri(asked: ClientCall, kind: _Kind, listed: Sequence[str], wanted: Object) -> str:
@@ -192,7 +198,8 @@ def _steer(asked: ClientCall, kind: _Kind) -> Reply | MissingRulings:
 
 ENDPOINTS = (
     Endpoint(
-        "GET", "/play/{key:.+}", play, "A playlist with a pathway for each appliance",
+        "GET", "/play/{key:.+}", play,
+        "A playlist with a pathway for each appliance; `OcaServe-Session` is as that of `/r/`",
         "The object's own, .m3u8 or .mpd, with Content Steering", media=MEDIA_TYPE_HLS,
         role=Role.ANYONE, lane=Lane.FETCHING, query=PlayQuery, refuses=(404, 422, 502, 503),
     ),

@@ -85,6 +85,21 @@ async def test_playlists(app: FleetApp, source: Source) -> None:
     assert source.asked == ["/film/main.m3u8", "/film/main.mpd"]
 
 
+async def test_a_playlist_opens_a_session(app: FleetApp) -> None:
+    """As a redirect does; scripts of pages may read it, and tell how it went."""
+    await app.know(a=HEARD)
+    for path in ("/play/film/main.m3u8", "/play/film/main.mpd"):
+        answer = await app.call(app.clients, "GET", path)
+        assert "OcaServe-Session" in answer.headers["access-control-expose-headers"].split(", ")
+        told = {"session": answer.headers["ocaserve-session"], "failovers": 1}
+        answer = await app.call(app.clients, "POST", "/v1/qoe", told, Origin="https://page.example")
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (204, "*")
+    assert app.state.journal.sessions == {"failed over": 2}
+    asked = await app.call(app.clients, "OPTIONS", "/v1/qoe", Origin="https://page.example")
+    assert (asked.status, asked.headers["access-control-allow-origin"]) == (200, "*")
+    assert "POST" in asked.headers["access-control-allow-methods"].split(", ")
+
+
 async def test_who_plays_on_takes_no_more(app: FleetApp) -> None:
     """A live player asks at each refresh."""
     await app.know(a=HEARD)

@@ -31,6 +31,13 @@ arguments[0](Object.fromEntries(Object.entries(players).map(([name, told]) => [n
   at: told.video.currentTime, hosts: told.hosts, stalls: told.stalls, errors: told.errors,
 }])));
 """
+TELL = """
+const [url, done] = arguments;
+Promise.all(Object.values(players).map(({ session, failovers }) => fetch(url, {
+  method: 'POST', headers: { 'Content-Type': 'application/json' },
+  body: JSON.stringify({ session, failovers }),
+}).then((answer) => [answer.status, failovers]))).then(done, (error) => done(error.message));
+"""
 NEAR, FAR = ("127.0.0.0/16", "127.0.0.0/8"), ("127.0.0.0/8",)
 
 
@@ -110,6 +117,9 @@ def test_players_go_on_and_come_back(played: Network, page: str, tmp_path: Path)
         chromium.run("passed_ms = 301_000; arguments[0]()")
         await_all_from("127.0.0.2", "all came back")
         found = state()
+        told = chromium.run(TELL, f"http://{played.fleet.clients}/v1/qoe")
+    assert [status for status, _ in told] == [204] * 3, told
+    assert all(failovers for _, failovers in told), (told, found)
     assert not any(each["stalls"] for each in found.values()), found
 
 
