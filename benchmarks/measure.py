@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,15 +90,11 @@ def own_cpu_seconds(pid: int) -> float:
 
 def pss_kib(root: int) -> int:
     """Memory of the tree, shared pages divided among those who share them."""
-    return sum(map(_own_pss_kib, process_tree(root)))
-
-
-def _own_pss_kib(pid: int) -> int:
-    """0 for one that has ended meanwhile."""
-    try:
-        return parse_pss_kib((_PROC / str(pid) / "smaps_rollup").read_text())
-    except _GONE:
-        return 0
+    total = 0
+    for pid in process_tree(root):
+        with suppress(*_GONE):  # since it was found
+            total += parse_pss_kib((_PROC / str(pid) / "smaps_rollup").read_text())
+    return total
 
 
 def is_same(pid: int, times: ProcessTimes) -> bool:

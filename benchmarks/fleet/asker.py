@@ -11,13 +11,14 @@ told how long, by the scheduler's own count (`/proc/PID/schedstat`, its second n
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from itertools import chain, count
+from pathlib import Path
 
 import msgspec
 import uvloop
@@ -28,6 +29,7 @@ from benchmarks.processes import ROOT
 
 _CONNECTIONS = 64  # to each address
 _LENGTH_BYTES = 4
+_LOOK_S = 1.0  # between two looks at who the threads are
 
 
 class ToAsk(Struct, array_like=True):
@@ -62,7 +64,7 @@ class Asker:
     def __init__(self) -> None:
         self._process: Process | None = None
         self._waiting: dict[int, asyncio.Future[Asked]] = {}
-        self._numbers = itertools.count()
+        self._numbers = count()
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
@@ -117,23 +119,39 @@ async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 class _Waits:
-    """How long each of some processes has waited for a core until now, in seconds."""
+    """How long processes have waited for a core until now, in seconds: all threads of each, since
+    one may wait for what another holds.
+    """
 
     def __init__(self) -> None:
-        self._files: dict[int, int] = {}
+        self._files: dict[int, list[int]] = {}
+        self._looked_at = 0.0
 
     def of(self, pid: int) -> float:
         """0 of one that is gone."""
+        if time.monotonic() - self._looked_at > _LOOK_S:
+            self._close()
         try:
-            file = self._files.get(pid)
-            if file is None:
-                file = self._files[pid] = os.open(f"/proc/{pid}/schedstat", os.O_RDONLY)
-            return int(os.pread(file, 100, 0).split()[1]) / 1e9
+            files = self._files.get(pid)
+            if files is None:
+                threads = Path(f"/proc/{pid}/task").iterdir()
+                files = [os.open(each / "schedstat", os.O_RDONLY) for each in threads]
+                self._files[pid] = files
+            return sum(int(os.pread(file, 100, 0).split()[1]) for file in files) / 1e9
         except OSError:
             return 0.0
 
+    def _close(self) -> None:
+        """Threads come and go."""
+        for file in chain.from_iterable(self._files.values()):
+            os.close(file)
+        self._files.clear()
+        self._looked_at = time.monotonic()
 
-async def _ask(wanted: ToAsk, caller: Caller, waits: _Waits) -> None:
+
+async def _ask(
+    wanted: ToAsk, caller: Caller, waits: _Waits, answers: asyncio.WriteTransport
+) -> None:
     await asyncio.sleep(wanted.in_s)
     own = os.getpid()
     before = [waits.of(pid) for pid in (own, *wanted.by)]
@@ -147,14 +165,13 @@ async def _ask(wanted: ToAsk, caller: Caller, waits: _Waits) -> None:
     here, *there = (waits.of(pid) - was for pid, was in zip((own, *wanted.by), before, strict=True))
     waited_s = min(max(here, 0.0) + max(there, default=0.0), took_s)
     asked = Asked(wanted.number, at, took_s, waited_s, status, body)
-    os.write(sys.stdout.fileno(), _frame(asked))
+    answers.write(_frame(asked))  # never waits for who reads
 
 
 async def _serve() -> None:
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
+    reader, loop = asyncio.StreamReader(), asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    answers, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, sys.stdout)
     callers: dict[str, Caller] = {}
     waits = _Waits()
     async with asyncio.TaskGroup() as group:
@@ -163,7 +180,7 @@ async def _serve() -> None:
             caller = callers.get(wanted.to)
             if caller is None:
                 caller = callers[wanted.to] = Caller(wanted.to, _CONNECTIONS)
-            group.create_task(_ask(wanted, caller, waits))
+            group.create_task(_ask(wanted, caller, waits, answers))
 
 
 if __name__ == "__main__":
