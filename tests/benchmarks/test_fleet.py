@@ -190,8 +190,7 @@ def test_what_growth_may_cost() -> None:
     assert sum(each.count("<svg") for each in plot(grown(1.0))) == 6
 
 
-@pytest.mark.scenario
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(400)
 def test_content_policies_and_real_appliances(tmp_path: Path) -> None:
     """Each of these plays to its end, and no answer is wrong."""
