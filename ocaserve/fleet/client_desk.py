@@ -79,20 +79,30 @@ class ClientCall(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """prefix: what stands before the parts, of which there are so many. waits: it takes time."""
+    """prefix: what stands before the parts, of which there are so many. waits: it takes time.
+
+    fields: of all replies.
+    """
 
     endpoint: Endpoint
     method: bytes
     prefix: bytes
     parts: int
     waits: bool
+    fields: bytes
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Route:
         path = endpoint.path
         prefix = path.partition("{")[0].encode()
-        waits = iscoroutinefunction(endpoint.handler)
-        return cls(endpoint, endpoint.method.encode(), prefix, path.count("{"), waits)
+        return cls(
+            endpoint,
+            endpoint.method.encode(),
+            prefix,
+            path.count("{"),
+            iscoroutinefunction(endpoint.handler),
+            _fields_for(prefix),
+        )
 
     def split(self, path: bytes) -> list[str] | None:
         """The parts of a path; the last may hold slashes. None: it is not of this route."""
@@ -137,7 +147,7 @@ class Desk:
             return reply
         ((route, asked),) = waiting
         try:
-            return _reply_of(route.endpoint, await self._ask_patiently(route, asked), inquiry)
+            return _reply_of(route, await self._ask_patiently(route, asked))
         except Problem as problem:
             return refuse(problem, inquiry)
         except Exception as defect:  # noqa: BLE001 - the border: the others go on
@@ -205,7 +215,7 @@ class Desk:
                     _read_query(query, endpoint),
                 )
                 answer = ask(route, asked)
-                return None if answer is None else _reply_of(endpoint, answer, inquiry)
+                return None if answer is None else _reply_of(route, answer)
             except Problem as problem:
                 return refuse(problem, inquiry)
             except Exception as defect:  # noqa: BLE001 - the border: the others go on
@@ -283,26 +293,26 @@ def _read_query(query: bytes, endpoint: Endpoint) -> Any:
 # -- replying ------------------------------------------------------------------------------------
 
 
-def _fields_for(inquiry: Inquiry) -> bytes:
+def _fields_for(target: bytes) -> bytes:
     """Of every reply. Scripts of players and pages may read all of theirs, refusals too: without
     that they see but a broken connection.
     """
-    return _COMMON + _CORS if inquiry.target.startswith(_FOR_PAGES) else _COMMON
+    return _COMMON + _CORS if target.startswith(_FOR_PAGES) else _COMMON
 
 
-def _reply_of(endpoint: Endpoint, answer: Any, inquiry: Inquiry) -> Reply:
+def _reply_of(route: Route, answer: Any) -> Reply:
     """answer: a shape, or a reply that lacks what all have."""
-    fields = _fields_for(inquiry)
+    fields = route.fields
     if isinstance(answer, Reply):
         return Reply(answer.status, fields + answer.fields, answer.body)
     # The same value as the class would make, in a third of the time.
-    return tuple.__new__(Reply, (endpoint.status, fields + _JSON_LINE, _encode(answer)))
+    return tuple.__new__(Reply, (route.endpoint.status, fields + _JSON_LINE, _encode(answer)))
 
 
 def refuse(problem: Problem, inquiry: Inquiry) -> Reply:
     """The reply that tells it."""
     lines = [f"{name}: {value}\r\n" for name, value in problem.headers.items()]
-    fields = _fields_for(inquiry) + "".join(lines).encode()
+    fields = _fields_for(inquiry.target) + "".join(lines).encode()
     fields += b"Content-Type: %b\r\n" % MEDIA_TYPE.encode()
     return Reply(problem.status, fields, _encode(describe_problem(problem)))
 
@@ -314,7 +324,7 @@ def _answer_without(inquiry: Inquiry, allowed: Sequence[str]) -> Reply:
         allow = b"Allow: %b\r\n" % methods.encode()
         if inquiry.target.startswith(_FOR_PAGES):
             allow += _PREFLIGHT % methods.encode()
-        return Reply(200, _fields_for(inquiry) + allow, b"")
+        return Reply(200, _fields_for(inquiry.target) + allow, b"")
     if allowed:
         refusal = Problem(405, f"this path allows {methods}", headers={"Allow": methods})
     else:

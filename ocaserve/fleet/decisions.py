@@ -181,7 +181,17 @@ def client_prefix_of(family: int, address: int) -> Prefix:
 
 def seed_of(network: bytes, key: bytes, minute: int) -> bytes:
     """What a draw depends on, beside those who take part."""
-    return b"%b %d %b " % (network, minute, key)
+    return seed_in(asker_of(network, minute), key)
+
+
+def asker_of(network: bytes, minute: int) -> bytes:
+    """What the seeds of all objects begin with."""
+    return b"%b %d " % (network, minute)
+
+
+def seed_in(asker: bytes, key: bytes) -> bytes:
+    """The seed of an object. asker: see `asker_of`."""
+    return asker + key + b" "
 
 
 @lru_cache(maxsize=16_384)
@@ -190,7 +200,9 @@ def _mark_of(server: str) -> int:
 
 
 def _number_of(data: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
+    """Its hash, with the first step of the mixing: of seed and mark each can make it alone."""
+    number = int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
+    return number ^ number >> 33
 
 
 def holds_but(lacking: frozenset[str]) -> Callable[[str], bool]:
@@ -229,7 +241,7 @@ def choose_able(able: Iterable[Group], seed: bytes) -> list[Candidate]:
     chosen: list[Candidate] = []
     spare: Candidate | None = None
     for group in able:
-        for candidate in _draw_all(group, number):
+        for _, _, candidate in _draw_all(group, number):
             if len(chosen) < CHOSEN - 1:
                 chosen.append(candidate)
                 continue
@@ -271,28 +283,28 @@ def in_order(
     """All that can take the client, the best first, equals as they are drawn."""
     number = _number_of(seed)
     for able in find_able(groups, holds):
-        yield from _draw_all(able, number)
+        for _, _, candidate in _draw_all(able, number):
+            yield candidate
 
 
-def _draw_all(group: Group, seed: int) -> Sequence[Candidate]:
-    """Equals as they are drawn. Weighted rendezvous: of all, the highest score is each one's with
-    its weight's probability.
+def _draw_all(group: Group, seed: int) -> list[tuple[float, int, Candidate]]:
+    """Equals as they are drawn, each behind its score and its place: of two that are alike the
+    first stands first. Weighted rendezvous: of all, the lowest score is each one's with its
+    weight's probability.
 
     Seed and mark are mixed as MurmurHash3 ends: a tenth of the cost of hashing both.
     """
     if len(group) == 1:
-        return group
-    drawn: list[tuple[float, int, Candidate]] = []
-    for candidate in group:
-        mixed = seed ^ candidate.mark
-        mixed = ((mixed ^ mixed >> 33) * 0xFF51AFD7ED558CCD) & 0xFFFFFFFFFFFFFFFF
+        return [(0.0, 0, group[0])]
+    drawn = []
+    for place, candidate in enumerate(group):
+        mixed = ((seed ^ candidate.mark) * 0xFF51AFD7ED558CCD) & 0xFFFFFFFFFFFFFFFF
         mixed = ((mixed ^ mixed >> 33) * 0xC4CEB9FE1A85EC53) & 0xFFFFFFFFFFFFFFFF
         mixed ^= mixed >> 33
-        score = candidate.weight / math.log((mixed + 0.5) / 18446744073709551616.0)  # negative
-        # Behind it its place: of two that are alike the first stands first.
-        drawn.append((score, len(drawn), candidate))
+        score = candidate.weight / math.log((mixed + 0.5) / 18446744073709551616.0)
+        drawn.append((score, place, candidate))
     drawn.sort()
-    return [candidate for _, _, candidate in drawn]
+    return drawn
 
 
 def _weigh(candidate: Candidate, weights: Mapping[str, float]) -> Candidate:
@@ -302,7 +314,7 @@ def _weigh(candidate: Candidate, weights: Mapping[str, float]) -> Candidate:
 
 def draw(group: Group, seed: bytes) -> Candidate:
     """Of equals the one that stands first, whether or not it can take the client."""
-    return _draw_all(group, _number_of(seed))[0]
+    return _draw_all(group, _number_of(seed))[0][2]
 
 
 def passed_over(

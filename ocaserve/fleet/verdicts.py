@@ -21,12 +21,15 @@ from ocaserve.fleet.decisions import (
     PassedOver,
     Place,
     Server,
+    Standing,
     Why,
+    asker_of,
     choose,
     choose_able,
     find_able,
     holds_but,
     network_of,
+    seed_in,
     seed_of,
 )
 from ocaserve.fleet.policing import Asker, Policed, Policing
@@ -77,13 +80,14 @@ class Decision(Struct, frozen=True):
     def servers(self) -> list[Server]:
         """All that were chosen for some object, by the order, then who is first most often."""
         firsts = self.firsts
-        every = {}
+        found: dict[str, tuple[Standing, int, str, Server]] = {}
         for rows in self.chosen.values():
             for each in rows:
-                every[each.server.id] = each
-        found = [(each.order, -firsts.get(name, 0), name) for name, each in every.items()]
-        found.sort()
-        return [every[name].server for _, _, name in found]
+                server = each.server
+                if server.id not in found:
+                    firsts_of = firsts.get(server.id, 0)
+                    found[server.id] = each.order, -firsts_of, server.id, server
+        return [server for _, _, _, server in sorted(found.values())]
 
 
 def count_firsts(chosen: Mapping[str, Sequence[Candidate]]) -> Mapping[str, int]:
@@ -186,7 +190,8 @@ def decide_now(
     ranking = decider.rank(family, number, place)
     network = network_of(family, number)
     policed = _police(decider, client, network, minute, ranking)
-    drawn = _draw(decider, ranking, network, objects, minute, policed)
+    asker = asker_of(network, minute)
+    drawn = _draw(decider, ranking, asker, objects, policed)
     if policed is not None and policed.missing and not is_last:
         return MissingRulings(policed.missing)
     chosen = drawn.chosen
@@ -197,13 +202,14 @@ def decide_now(
         for name, wanted in objects.items()
     }
     notes = decider.notes
-    notes.outcomes[_outcome_of(ranking.groups, firsts)] += 1
     if ranking.groups:
+        notes.outcomes[SERVED if firsts else UNAVAILABLE] += 1
         decider.policing.note(network, is_served=bool(firsts))
+    else:
+        notes.outcomes[UNCOVERED] += 1
     _grant(decider, firsts, len(chosen), (network, minute) if is_public else None)
-    name = _name_of(network, minute, objects)
-    asker = minute, family, network, place
-    notes.count(asker, number, objects, is_policed=policed is not None)
+    name = _name_of(asker, objects)
+    notes.count((minute, family, network, place), number, objects, is_policed=policed is not None)
     is_whole = not (ranking.passed or drawn.lacking)
     if notes.wants(now, is_whole=is_whole):
         notes.note(
@@ -279,8 +285,8 @@ async def rank_by_policies(
 
 
 def _draw(
-    decider: Decider, ranking: Ranking, network: bytes, objects: Mapping[str, Object],
-    minute: int, policed: Policed | None,
+    decider: Decider, ranking: Ranking, asker: bytes, objects: Mapping[str, Object],
+    policed: Policed | None,
 ) -> _Drawn:  # fmt: skip
     chosen: dict[str, Sequence[Candidate]] = {}
     lacking: dict[str, frozenset[str]] = {}
@@ -295,7 +301,7 @@ def _draw(
             holds = None
             if without:
                 lacking[name], holds = without, holds_but(without)
-        seed = seed_of(network, key, minute)
+        seed = seed_in(asker, key)
         if policed is None:
             able = ranking.able if holds is None else find_able(ranking.able, holds)
             chosen[name] = choose_able(able, seed)
@@ -330,12 +336,6 @@ def without_content(
             yield PassedOver(each.server, Why.CONTENT, f"it does not have {which}")
 
 
-def _outcome_of(groups: Sequence[Group], firsts: Mapping[str, int]) -> str:
-    if not groups:
-        return UNCOVERED
-    return SERVED if firsts else UNAVAILABLE
-
-
 def _grant(
     decider: Decider, firsts: Mapping[str, int], objects: int, once: tuple[bytes, int] | None
 ) -> None:
@@ -349,8 +349,7 @@ def _grant(
         decider.grant(appliance, decider.settings.client_bits_per_s * count / objects)
 
 
-def _name_of(network: bytes, minute: int, objects: Mapping[str, Object]) -> str:
+def _name_of(asker: bytes, objects: Mapping[str, Object]) -> str:
     """The same for who asks the same again within a minute."""
-    head = b"%b %d" % (network, minute)
-    keys = [wanted.key for wanted in objects.values()]
-    return blake2b(b" ".join([head, *keys]), digest_size=8).hexdigest()
+    keys = b" ".join([wanted.key for wanted in objects.values()])
+    return blake2b(asker + keys, digest_size=8).hexdigest()
