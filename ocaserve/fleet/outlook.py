@@ -36,9 +36,10 @@ from ocaserve.fleet.projections import Lost, PolicyJudge, Projection
 from ocaserve.fleet.shedding import TurnedAway
 from ocaserve.fleet.tables import Network, parse_network
 from ocaserve.fleet.what_if import MOST_NAMED, ClientRoom, ClientRooms, Outlook, foresee
-from ocaserve.fleet.wishes import DRAWS, Unserved
+from ocaserve.fleet.wishes import DRAWS, FEW_DRAWS, Unserved
 
 _MOST_MOVES = 1_000
+_MOST_AGAIN = 3  # reckonings, each with what policies have said to the one before
 _FCI = "application/cdni"  # RFC 7736; its parameter ptype names one object, and this holds several
 
 
@@ -52,7 +53,9 @@ async def ask_what_if(call: Call) -> WhatIfAnswer:
     async with foreseen_policies(state.policing, state.used, minute) as policies:
         asked = Foresight(state, lost, rows, policies)
         outlook = await asyncio.to_thread(asked.go)
-        while policies is not None and policies.missing and await policies.ask():
+        for _ in range(_MOST_AGAIN):
+            if policies is None or not policies.missing or not await policies.ask():
+                break
             outlook = await asyncio.to_thread(asked.go)
     return show_outlook(state, asked, others, outlook)
 
@@ -98,7 +101,10 @@ class Foresight:
             return
         yield "policies are asked with what appliances carry now, not then"
         if policies.orders:
-            yield f"where policies put servers in order, {DRAWS} draws stand for all"
+            yield (
+                f"where policies put servers in order, {DRAWS} draws stand for all clients of a "
+                f"kind, {FEW_DRAWS} where kinds are many"
+            )
         if policies.missing:
             yield (
                 f"policies have not answered {len(policies.missing):,} of "

@@ -53,7 +53,7 @@ class ForeseenPolicies:
         self._used, self._minute = dict(used), minute
         self._rulings: dict[Hashable, Ruling] = {}
         self._orders: dict[Hashable, Sequence[str]] = {}
-        self._ends = time.monotonic() + _ASK_S
+        self._left_s = _ASK_S
 
     @property
     def asked(self) -> int:
@@ -121,14 +121,14 @@ class ForeseenPolicies:
         """Have what is missing answered; whether there is more to reckon with than before."""
         missing, before = self.missing, self.asked
         self.missing = {}
-        while missing:
-            left_s = self._ends - time.monotonic()
-            if left_s <= 0:
-                break
+        while missing and self._left_s > 0:
+            begun = time.monotonic()
             batch = dict(islice(missing.items(), _MOST_AT_ONCE))
             asks = [ask for wanted in batch.values() for ask in self._ask(wanted)[1]]
             if asks:
-                await self._desk.fetch(asks, left_s)
+                await self._desk.fetch(asks, self._left_s)
+            else:
+                await asyncio.sleep(0)
             for mark, wanted in batch.items():
                 said, asks = self._ask(wanted)
                 if asks:
@@ -138,6 +138,7 @@ class ForeseenPolicies:
                 else:
                     self._orders[mark] = said
                 del missing[mark]
+            self._left_s -= time.monotonic() - begun
         self.missing |= missing
         return self.asked > before
 

@@ -15,10 +15,11 @@ from ocaserve.fleet.decisions import Group, Server, rank_candidates, take_server
 from ocaserve.fleet.demand import DemandRow
 from ocaserve.fleet.liveness import FULL
 from ocaserve.fleet.tables import Network
-from ocaserve.fleet.wishes import ClientWish, Holds, Order, make_wish
+from ocaserve.fleet.wishes import DRAWS, FEW_DRAWS, ClientWish, Holds, Order, make_wish
 from ocaserve.policies.rulings import BUILT_IN, Ruling
 
 LOST = "lost"
+_MANY_KINDS = 25  # for one of more than these fewer draws are made, where draws are
 MOST_KINDS = 4_000  # of clients that are heard otherwise, or elsewhere: so many are ranked
 
 HoldersOf = Callable[[bytes], Holds | None]
@@ -67,10 +68,10 @@ class NoPolicies:
 
 
 class Heard:
-    """All that hear clients. able: whom no fault keeps from taking them."""
+    """All that hear clients. able: whom no fault keeps from taking them. draws: see `make_wish`."""
 
-    def __init__(self, groups: Sequence[Group]) -> None:
-        self.groups = groups
+    def __init__(self, groups: Sequence[Group], draws: int) -> None:
+        self.groups, self.draws = groups, draws
         every = (each.server for group in groups for each in group)
         self.able = tuple(server.id for server in every if not server.fault)
         self.wishes: dict[Hashable, ClientWish] = {}
@@ -115,7 +116,8 @@ class Projection:
         found = self._known.get(asked)
         if found is None and len(self._known) < MOST_KINDS:
             groups = rank_candidates(self.atlas.covering(region), self.servers, row.place)
-            found = self._known[asked] = Heard(groups)
+            draws = DRAWS if len(self._known) < _MANY_KINDS else FEW_DRAWS
+            found = self._known[asked] = Heard(groups, draws)
         return found
 
     def wish(self, row: DemandRow, heard: Heard, key: bytes | None) -> ClientWish:
@@ -128,7 +130,7 @@ class Projection:
         ruled = self.judge.rule(row, heard.groups, key or b"") if is_judged else NOTHING_SAID
         asked = has, ruled.mark
         if (found := heard.wishes.get(asked)) is None:
-            made = make_wish(heard.groups, holds, ruled.ruling, ruled.order)
+            made = make_wish(heard.groups, holds, ruled.ruling, ruled.order, heard.draws)
             found = heard.wishes[asked] = made
         return found
 
@@ -154,7 +156,7 @@ class Remains:
         if self._servers.keys().isdisjoint(heard.able):
             return heard
         if (found := self._known.get(id(heard))) is None:
-            found = self._known[id(heard)] = Heard(self._less_appliances(heard.groups))
+            found = self._known[id(heard)] = Heard(self._less_appliances(heard.groups), heard.draws)
         return found
 
     def _rank_again(self, row: DemandRow, region: int, heard: Heard) -> Heard:
@@ -163,7 +165,7 @@ class Remains:
         if (found := self._known.get(asked)) is None:
             covering = self._now.atlas.covering(region, self._lost.networks)
             groups = rank_candidates(covering, self._now.servers, row.place)
-            found = self._known[asked] = Heard(self._less_appliances(groups))
+            found = self._known[asked] = Heard(self._less_appliances(groups), heard.draws)
         return found
 
     def _less_appliances(self, groups: Sequence[Group]) -> Sequence[Group]:

@@ -17,6 +17,7 @@ from ocaserve.fleet.decisions import Candidate, Group, apply_ruling, choose, fin
 from ocaserve.policies.rulings import Ruling
 
 DRAWS = 64  # where policies order: shares are right within some hundredths
+FEW_DRAWS = 8  # for kinds of clients of which there are many: they are right together
 
 Shares = Mapping[str, float]
 """By appliance, of 1; empty where nobody can take it."""
@@ -73,39 +74,43 @@ class PlainWish:
 
 
 class OrderedWish:
-    """Of clients for whom policies order. groups: as the ruling leaves them."""
+    """Of clients for whom policies order. groups: as the ruling leaves them. draws: so many."""
 
     nobody = None
 
-    def __init__(self, groups: Sequence[Group], holds: Holds | None, order: Order) -> None:
+    def __init__(
+        self, groups: Sequence[Group], holds: Holds | None, order: Order, draws: int
+    ) -> None:
         self._groups, self._holds, self._order = groups, holds, order
+        self._draws = draws
 
     def shares(self, full: AbstractSet[str] = frozenset()) -> Shares:
         def may(name: str) -> bool:
             return name not in full and (self._holds is None or self._holds(name))
 
         found: dict[str, float] = {}
-        for number in range(DRAWS):
+        for number in range(self._draws):
             chosen = choose(self._groups, seed_of(b"", b"", number), may)
             if not chosen:
                 return NOBODY
             first = self._order(chosen)[0].server.id
-            found[first] = found.get(first, 0.0) + 1 / DRAWS
+            found[first] = found.get(first, 0.0) + 1 / self._draws
         return found
 
 
 def make_wish(
-    groups: Sequence[Group], holds: Holds | None, ruling: Ruling, order: Order | None
-) -> ClientWish:
+    groups: Sequence[Group], holds: Holds | None, ruling: Ruling, order: Order | None = None,
+    draws: int = DRAWS,
+) -> ClientWish:  # fmt: skip
     """groups: all that hear the client. holds: None where each has the object. order: None where
-    policies want none.
+    policies want none; draws: so many stand for all where they want one.
     """
     left = apply_ruling(groups, ruling)
     found = tuple(
         tuple((each.server.id, each.weight) for each in group) for group in find_able(left, holds)
     )
     if found and order is not None:
-        return OrderedWish(left, holds, order)
+        return OrderedWish(left, holds, order, draws)
     return PlainWish(found, None if found else _find_cause(groups, holds))
 
 

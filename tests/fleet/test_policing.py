@@ -231,7 +231,7 @@ async def test_what_if_asks_policies(policies: Policies) -> None:
     assert before == pytest.approx({**dict.fromkeys(before, 0.0), **firsts}, abs=12)
     assert loads["b"]["after_bits_per_s"] == len(clients) * rate
     assert [(each["from"], each["to"]) for each in found["moves"]] == [("z", "b")]
-    assert any("draws stand for all" in each for each in found["limits"])
+    assert any("64 draws stand for all" in each for each in found["limits"])
     assert not any("in time" in each for each in found["limits"])
     assert not app.state.policing.desk.take_figures(), "nobody was asked for a client"
 

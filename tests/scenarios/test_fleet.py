@@ -305,7 +305,10 @@ def test_operating_by_commands(tmp_path: Path) -> None:
             "the worker has told of its clients",
         )
         assert "nobody" not in ask(fleet, "what-if", "--appliance", "oca-1")
-        assert "would have nobody" in ask(fleet, "what-if", "--prefix", "11.0.0.0/8", status=1)
+        told = ask(fleet, "what-if", "--prefix", "11.0.0.0/8", status=1)
+        assert "would have nobody" in told
+        assert "for want of coverage" in told
+        assert "everybody is taken to have what is asked for, by the settings" in told
         assert "oca-1: drained here: fans" in ask(
             fleet, "drain", "--appliance", "oca-1", "--reason", "fans"
         )
