@@ -52,6 +52,8 @@ MOST_APPLIANCES = PLACES  # without a list of them
 _LOOKED_AT_ONCE = 256  # a millisecond, then others have their turn
 _GATHER_S = 0.05  # what is told in one moment is drawn at once
 _ATLASES_EVERY_S = 0.25  # at the most: with each, all that was ranked is ranked anew
+_REST, _LONG_REST = 2, 5  # times what an atlas took, before the next one
+_LONG_S = 1.0  # it takes that where much begins at once, and will do so again
 FORGET_S = 86_400.0  # an appliance that no setting names, after its last report
 
 
@@ -384,9 +386,10 @@ class FleetState:
         drawn_at = -math.inf
         while True:
             await self._is_atlas_old.wait()
-            # While sites begin, drawing takes no more than a third of a core.
+            # So while sites begin, drawing takes no more than a sixth of a core.
             rested_s = time.monotonic() - drawn_at
-            pause_s = max(_ATLASES_EVERY_S, 2 * self.atlas_s)
+            rest = _REST if self.atlas_s < _LONG_S else _LONG_REST
+            pause_s = max(_ATLASES_EVERY_S, rest * self.atlas_s)
             await asyncio.sleep(max(_GATHER_S, pause_s - rested_s))
             self._is_atlas_old.clear()
             tables = {name: member.copy.table for name, member in self.members.items()}

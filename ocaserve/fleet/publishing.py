@@ -76,8 +76,8 @@ class Publisher:
         unpictured.set()
         while True:
             await unpictured.wait()
-            # While thousands begin, pictures take no more than a third of a core.
-            await asyncio.sleep(max(_GATHER_S, 2 * drawing_s))
+            # While thousands begin, pictures take no more than a fifth of a core, here and there.
+            await asyncio.sleep(max(_GATHER_S, 4 * drawing_s))
             if self._is_better_left():
                 await asyncio.sleep(_GATHER_S)
                 continue
