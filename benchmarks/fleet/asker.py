@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
@@ -120,7 +120,7 @@ async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 class _Waits:
     """How long processes have waited for a core until now, in seconds: all threads of each, since
-    one may wait for what another holds.
+    one may wait for what another holds, and those of its children, which it asks about policies.
     """
 
     def __init__(self) -> None:
@@ -134,8 +134,7 @@ class _Waits:
         try:
             files = self._files.get(pid)
             if files is None:
-                threads = Path(f"/proc/{pid}/task").iterdir()
-                files = [os.open(each / "schedstat", os.O_RDONLY) for each in threads]
+                files = [os.open(each / "schedstat", os.O_RDONLY) for each in _threads_of(pid)]
                 self._files[pid] = files
             return sum(int(os.pread(file, 100, 0).split()[1]) for file in files) / 1e9
         except OSError:
@@ -147,6 +146,14 @@ class _Waits:
             os.close(file)
         self._files.clear()
         self._looked_at = time.monotonic()
+
+
+def _threads_of(pid: int) -> Iterator[Path]:
+    """And of its children. Raises OSError."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        yield thread
+        for child in (thread / "children").read_text().split():
+            yield from _threads_of(int(child))
 
 
 async def _ask(

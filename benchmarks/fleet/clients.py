@@ -58,7 +58,8 @@ class Clients:
     """rate: questions a second at the daily peak, of clients anywhere and of those watched.
 
     leaving: how likely a client leaves its first server for another; None: nobody tells of that.
-    answers: of all questions. hour: of the day, which does not go on by itself.
+    away: times in which nobody could answer. answers: of all questions. hour: of the day, which
+    does not go on by itself.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Clients:
         self.settled: list[Settled] = []
         self.leaving: Leaving | None = None
         self.told = self.untold = 0  # sessions: how many were told of, and were not taken
+        self.away: list[tuple[float, float]] = []
         self.unanswered = 0  # questions to which the answer is nobody
         self._chance = Random(0)  # noqa: S311 - repeatable is what is wanted
         self._asked = 0
@@ -157,10 +159,15 @@ class Clients:
         self.untold += told.status != 204
 
     def percentiles(self, since: float, until: float) -> dict[str, float]:
-        """Milliseconds of answers that were asked for within that time; failures apart. own: the
-        99th without the time that somebody waited for a core.
+        """Milliseconds of answers that were asked for within that time, but for those `away`;
+        failures apart. own: the 99th without the time that somebody waited for a core.
         """
-        some = [each for each in self.answers if since <= each.at <= until]
+        some = [
+            each
+            for each in self.answers
+            if since <= each.at <= until
+            and not any(gone <= each.at <= back for gone, back in self.away)
+        ]
         good = [each for each in some if each.status == 200]
         took = np.array([each.took_s for each in good] or [0.0]) * 1000
         waited = np.array([each.waited_s for each in good] or [0.0]) * 1000

@@ -114,7 +114,7 @@ async def _flap(stage: Stage, per_s: float) -> None:
 
 async def kill_the_plane(stage: Stage) -> list[Line]:
     """The control plane is gone for long, and comes back with what it kept."""
-    down_s = 4 * stage.size.interval_s
+    down_s, gone_at = 4 * stage.size.interval_s, time.monotonic()
     stage.checker.unsure_until = float("inf")
     await asyncio.to_thread(stage.planes[0].kill)
     unserved = stage.clients.load.unserved
@@ -122,6 +122,7 @@ async def kill_the_plane(stage: Stage) -> list[Line]:
     await asyncio.to_thread(stage.planes[0].start)
     back_at = time.monotonic()
     first_s = await stage.wait_until("an answer", lambda: _someone_is_served(stage), BACK_S)
+    stage.clients.away.append((gone_at, time.monotonic()))
     stage.checker.unsure_until = time.monotonic() + stage.checker.bounds.silent_s
     before = dict(stage.pushing.taken_at)
     await asyncio.sleep(1.0)

@@ -95,10 +95,14 @@ class Publisher:
 
     def _is_better_left(self) -> bool:
         """A process that begins anew, and does not know yet who hears which, leaves workers what
-        they know.
+        they know; and workers that know nothing wait, if what was kept says who hears something.
         """
-        is_new = time.monotonic() - self._began < self._state.settings.report_ttl_s
-        return is_new and not self._state.atlas.tables and (self._folder / PICTURE).exists()
+        state = self._state
+        is_new = time.monotonic() - self._began < state.settings.report_ttl_s
+        if not is_new or state.atlas.tables:
+            return False
+        is_kept = any(len(member.copy.table) for member in state.members.values())
+        return is_kept or (self._folder / PICTURE).exists()
 
     def draw(self) -> Callable[[], None]:
         """What puts a picture of what is known now in its place; for a thread. Raises OSError."""

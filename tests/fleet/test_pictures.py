@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ocaserve.fleet.tables import NO_ROUTES, Rank
 from ocaserve.fleet.verdicts import Decision, decide_now, parse_client
 from ocaserve.settings.fleet import Fleet
 from ocaserve.settings.fleet_members import FleetAppliance
+from tests.support.waiting import until
 
 SETTINGS = Fleet(
     appliance=[FleetAppliance(id=name, urls=[f"http://{name}.example"]) for name in "ab"]
@@ -86,6 +88,30 @@ def test_a_drain_is_in_the_next_picture(stage: Stage) -> None:
     assert stage.state.unpictured.is_set()
     stage.show()
     assert stage.first("11.1.1.1") == ["b"]
+
+
+async def test_workers_wait_for_what_was_kept(stage: Stage) -> None:
+    """Who begins with what was kept shows it once it is known who hears which: nobody is told
+    meanwhile that nobody is there.
+    """
+    stage.know("a")
+    drawn, stage.state.atlas = stage.state.atlas, draw_atlas({})
+    publishing = asyncio.create_task(stage.publisher.keep_publishing())
+    try:
+        await asyncio.sleep(0.3)
+        assert not (stage.folder / PICTURE).exists()
+        stage.state.atlas = drawn
+        await until((stage.folder / PICTURE).exists)
+    finally:
+        publishing.cancel()
+    stage.workers[0].show(*stage.gallery.look())
+    assert stage.first("11.1.1.1") == ["a"]
+
+
+async def test_who_begins_with_nothing_says_so(stage: Stage) -> None:
+    publishing = asyncio.create_task(stage.publisher.keep_publishing())
+    await until((stage.folder / PICTURE).exists)
+    publishing.cancel()
 
 
 def test_what_stays_the_same_stays_where_it_is(stage: Stage) -> None:
