@@ -127,7 +127,9 @@ class Reactor:
         assert self._signal_pipe is not None
         with suppress(BlockingIOError):
             for number in os.read(self._signal_pipe[0], 512):
-                self._defects.contain(self._signals[number])
+                # Python writes those too that a library of ours has a handler for.
+                if (action := self._signals.get(number)) is not None:
+                    self._defects.contain(action)
 
     @property
     def signals(self) -> Iterable[int]:

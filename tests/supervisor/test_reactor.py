@@ -145,3 +145,19 @@ def test_signal_whose_action_fails() -> None:
     for number in numbers:
         signal.signal(number, before[number])
     assert heard == [2]
+
+
+def test_signal_of_somebody_else() -> None:
+    """A library has a handler for it: those that came with it are acted on."""
+    reactor = Reactor()
+    heard: list[int] = []
+    before = {each: signal.getsignal(each) for each in (signal.SIGUSR1, signal.SIGPROF)}
+    reactor.hear({signal.SIGUSR1: partial(heard.append, 1)})
+    signal.signal(signal.SIGPROF, lambda *_: None)
+    for number in (signal.SIGPROF, signal.SIGUSR1):
+        os.kill(os.getpid(), number)
+    reactor.turn()
+    reactor.abandon()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert heard == [1]
