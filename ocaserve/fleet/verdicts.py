@@ -109,11 +109,6 @@ def parse_client(ip: str, place: Sequence[float] | None = None) -> Viewer:
     return Viewer(family, number, (round(place[0], 1), round(place[1], 1)))
 
 
-def minute_of(now: float) -> int:
-    """By which draws are seeded. now: seconds since the epoch."""
-    return int(now // 60)
-
-
 class Ranker(Protocol):
     """Who ranks for clients: a worker, and the control process where it explains."""
 
@@ -183,7 +178,7 @@ def decide_now(
     is_last: what is not known of policies is done without.
     """
     now = time.time()
-    minute = minute_of(now)
+    minute = int(now // 60)
     # All of a minute is one moment, so its answers are equal.
     expires = (minute + 1) * 60 + decider.settings.url_valid_s
     family, number, place = client.family, client.number, client.place
@@ -255,7 +250,7 @@ def rank_now(
 
     is_last: see `decide_now`.
     """
-    minute = minute_of(time.time())
+    minute = int(time.time() // 60)
     ranking = ranker.rank(client.family, client.number, client.place)
     network = network_of(client.family, client.number)
     seed = seed_of(network, wanted.key, minute)

@@ -56,14 +56,14 @@ class Particulars(NamedTuple):
 
 
 Entry = tuple[
-    bytes, Tally, Source | None, bytes, Fields, bytes | None, int, int, bool, float,
+    bytes, Tally, Source | None, bytes, bytes, Fields, bytes | None, int, int, bool, float,
     Particulars | None,
 ]  # fmt: skip
-"""Address, tally, what the bytes are of, target, fields, the value of Range, status, bytes of body,
-whether they came from a descriptor, seconds since the head was there, particulars.
+"""Address, tally, what the bytes are of, method, target, fields, the value of Range, status, bytes
+of body, whether they came from a descriptor, seconds since the head was there, particulars.
 
 Without particulars it is a plain request that was answered with 2xx, and is counted here; with them
-target, fields and range are in the request. A named tuple would take longer to make."""
+method, target, fields and range are in the request. A named tuple would take longer to make."""
 
 
 class Batch(NamedTuple):
@@ -122,7 +122,7 @@ class Accounts:
             file_bytes = copied_bytes = all_micros = plain = 0
             for entry in sent:
                 (
-                    address, tally, source, target, fields,
+                    address, tally, source, method, target, fields,
                     value, status, count, is_of_file, elapsed, particulars,
                 ) = entry  # fmt: skip
                 try:
@@ -150,9 +150,11 @@ class Accounts:
                     if log is None:
                         continue
                     if is_combined:
-                        line = format_plain(clock.log_time, address, target, fields, status, count)
+                        line = format_plain(
+                            clock.log_time, address, method, target, fields, status, count
+                        )
                     else:
-                        request = Request(b"GET", target, 1, fields, value)
+                        request = Request(method, target, 1, fields, value)
                         line = format_entry(
                             clock.log_time, address, request, b"", status, count, elapsed, ""
                         )

@@ -269,7 +269,7 @@ class Exchange:
         )
         batch.sent.append(
             (
-                self.address, self._asking.tally, None, b"", _NO_FIELDS, None,
+                self.address, self._asking.tally, None, b"", b"", _NO_FIELDS, None,
                 status, sent, False, now - began, particulars,
             )
         )  # fmt: skip

@@ -75,7 +75,7 @@ def make_short_way(catalogue: ObjectCatalogue, way: Way) -> ShortWay:  # noqa: C
             return True
         sent.append(
             (
-                connection.address, connection.tally, file, target, fields,
+                connection.address, connection.tally, file, b"GET", target, fields,
                 value, status, count, content is None, monotonic() - began, None,
             )
         )  # fmt: skip

@@ -160,7 +160,7 @@ class Replies:
             if stance.draining or stance.duty.turns_away or connection.requests >= most_requests:
                 return False
             try:
-                # Here and below the same as the class would make, in a third of the time.
+                # The same value as the class would make, in a third of the time.
                 reply = decide(
                     tuple.__new__(Inquiry, (method, target, fields, body, connection.address))
                 )
@@ -183,15 +183,15 @@ class Replies:
                 connection.take_over(request, plan, None, taken, began)
                 return True
             elapsed = monotonic() - began
-            if method == b"GET" and 200 <= status < 300:
+            if 200 <= status < 300:
                 particulars = None
             else:
                 counts[_REQUESTS] += 1
-                request = tuple.__new__(Request, (method, target, 1, fields, value))
-                particulars = tuple.__new__(Particulars, (request, b"", "", 0, 0, None))
+                request = Request(method, target, 1, fields, value)
+                particulars = Particulars(request, b"", "", 0, 0, None)
             sent.append(
                 (
-                    connection.address, connection.tally, None, target, fields, value,
+                    connection.address, connection.tally, None, method, target, fields, value,
                     status, len(content), False, elapsed, particulars,
                 )
             )  # fmt: skip

@@ -39,8 +39,8 @@ class Stage:
 
     def plain(self, *, is_of_file: bool = True) -> Entry:
         return (
-            b"192.0.2.1", self.tally, self.source, b"/o", FIELDS, None, 200, 1000, is_of_file,
-            0.001, None,
+            b"192.0.2.1", self.tally, self.source, b"GET", b"/o", FIELDS, None, 200, 1000,
+            is_of_file, 0.001, None,
         )  # fmt: skip
 
     def particular(self, status: int, **said: Any) -> Entry:
@@ -50,7 +50,7 @@ class Stage:
         }  # fmt: skip
         particulars = Particulars(**(usual | said))
         return (
-            b"192.0.2.1", self.tally, None, b"", FIELDS, None, status, 1000, False, 0.001,
+            b"192.0.2.1", self.tally, None, b"", b"", FIELDS, None, status, 1000, False, 0.001,
             particulars,
         )  # fmt: skip
 

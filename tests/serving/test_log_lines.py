@@ -34,9 +34,10 @@ def test_combined_line() -> None:
 
 @pytest.mark.parametrize("target", [b"/a.mp4", b'/a"b', b"/a\\b", b"/?o=a&t=b"])
 @pytest.mark.parametrize("fields", [FIELDS, Fields(), Fields(user_agent=b'x" 200 1 "')])
-def test_plain_line_is_the_combined_one(target: bytes, fields: Fields) -> None:
-    line = combined(Request(b"GET", target, 1, fields, None))
-    assert format_plain(WHEN, b"192.0.2.1", target, fields, 206, 10) == line
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_plain_line_is_the_combined_one(method: bytes, target: bytes, fields: Fields) -> None:
+    line = combined(Request(method, target, 1, fields, None))
+    assert format_plain(WHEN, b"192.0.2.1", method, target, fields, 206, 10) == line
 
 
 @pytest.mark.parametrize(
