@@ -637,6 +637,14 @@ def test_head_about_health_has_no_body() -> None:
     assert fields_of(answer)[b"content-length"] == b"8"
 
 
+def test_reply_made_elsewhere_without_a_body() -> None:
+    """RFC 9110 section 8.6: 204 has no Content-Length."""
+    asked = Request(b"POST", b"/v1/qoe", 1, Fields(host=b"h"), None)
+    plan = plan_reply(asked, b"DATE", 204, b"Server: s\r\n", b"")
+    assert plan.head == format_reply_head(204, b"DATE", b"Server: s\r\n", 0)
+    assert b"content-length" not in plan.head.lower()
+
+
 @pytest.mark.parametrize(("method", "body"), [(b"GET", b"{}"), (b"HEAD", b"{}"), (b"GET", b"")])
 def test_reply_made_elsewhere(method: bytes, body: bytes) -> None:
     """Its head is the same however it is made, and says what GET would get."""
