@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 import time
 from asyncio import AbstractEventLoop, Task
 from collections.abc import Callable, Coroutine
@@ -39,6 +40,7 @@ _GC_THRESHOLDS = (50_000, 20, 20)
 """What a decision makes is gone with it. What is kept, rankings above all, has no circles, and to
 walk through it takes a tenth of the time, in pauses that clients would notice."""
 _TICKS_PER_NOTES = round(1 / TICK_S)
+_SWITCH_S = 0.0005  # a thread that reads a picture gives way to clients after so long
 
 
 def make_client_answerer(
@@ -64,6 +66,7 @@ def make_client_answerer(
         unhurried=Unhurried(engine.loop, desk.answer_later),
     )
     gc.set_threshold(*_GC_THRESHOLDS)
+    sys.setswitchinterval(_SWITCH_S)
     life = f"{slot.number}-{os.getpid()}-{time.time_ns():x}"
     return ClientAnswerer(decider, replies, Gallery(folder), folder / NOTES / life, engine.loop)
 
@@ -168,8 +171,9 @@ class ClientAnswerer:
             return
         notes = self._decider.take_notes()
         if notes is not None:
-            data = msgspec.msgpack.encode(notes)
-            self._pool.submit(lambda: replace_file(self._notes, data), self._told)
+            self._pool.submit(
+                lambda: replace_file(self._notes, msgspec.msgpack.encode(notes)), self._told
+            )
 
     def _told(self, outcome: object) -> None:
         if isinstance(outcome, OSError):

@@ -61,24 +61,34 @@ class Decider:
         self._atlas = draw_atlas({})
         self._contents: Contents | None = None
         self._places: dict[str, int] = {}
-        self._shown: dict[str, PicturedServer] = {}
+        self._last_place = -1
+        self._shown: Mapping[str, PicturedServer] = {}
         self._full: dict[str, Server] = {}  # as the picture has them: of them our share is given
 
-    def show(self, picture: Picture, atlas: Atlas, contents: Contents | None) -> None:
+    def show(
+        self,
+        picture: Picture,
+        atlas: Atlas,
+        contents: Contents | None,
+        servers: Mapping[str, PicturedServer],
+    ) -> None:
         """This is how it is now. Of servers that are as they were it has the same objects, which
-        cost nothing here: there are thousands, and few change at a time.
+        cost next to nothing here: there are thousands, and few change at a time.
         """
-        before, self._shown = self._shown, {each.id: each for each in picture.servers}
-        if atlas is not self._atlas or self._shown.keys() != before.keys():
+        before, self._shown = self._shown, servers
+        news = [each for name, each in servers.items() if before.get(name) is not each]
+        come = [each for each in news if each.id not in before]
+        gone = [] if len(before) + len(come) == len(servers) else before.keys() - servers.keys()
+        if atlas is not self._atlas or come or gone:
             self.rankings.clear()
         self._atlas, self._contents = atlas, contents
         self._in_force = picture.policies
-        for name in before.keys() - self._shown.keys():
+        for name in gone:
             for known in (self.servers, self.signers, self._full):
                 known.pop(name, None)
-        news = [each for name, each in self._shown.items() if before.get(name) is not each]
-        if news or len(before) != len(self._shown):
-            self._places = {name: each.place for name, each in self._shown.items()}
+        if news or gone:
+            self._places = {name: each.place for name, each in servers.items()}
+            self._last_place = max(self._places.values(), default=-1)
         now = time.monotonic()
         for each in news:
             self._take(each)
@@ -158,9 +168,7 @@ class Decider:
 
     def _look_at_use(self) -> None:
         self.policing.changes = self._row.changes
-        self.used = _Used(
-            self._places, self._row.all_used(max(self._places.values(), default=-1) + 1)
-        )
+        self.used = _Used(self._places, self._row.all_used(self._last_place + 1))
 
     def _look_at(self, appliance: str, now: float) -> None:
         if appliance not in self._full and self._row.is_full(self._places[appliance], now):

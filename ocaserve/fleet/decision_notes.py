@@ -55,10 +55,11 @@ class Decided(NamedTuple):
     is_whole: bool
 
 
-class AskerRow(Struct, frozen=True, array_like=True):
+class AskerRow(Struct, array_like=True):
     """Clients of a network that have asked within a minute, and the address of one of them.
 
     wanted: of some of them what they asked for, by key; a question of many objects by its share.
+    They are counted in it: to make thousands of rows at once would hold up clients.
     """
 
     minute: int
@@ -117,8 +118,7 @@ class NoteTaker:
         self._client_bits_per_s = settings.client_bits_per_s
         self._counts_objects = bool(settings.content.catalogue)
         self._is_everywhere = settings.content.everywhere
-        self._askers: dict[Asking, list[int]] = {}
-        self._wanted_by: defaultdict[Asking, dict[bytes, float]] = defaultdict(dict)
+        self._askers: dict[Asking, AskerRow] = {}
         self._wanted_count = 0
         self._others = 0
         self._shed: defaultdict[tuple[int, TurnedAway], list[float]]
@@ -130,15 +130,16 @@ class NoteTaker:
         self, asker: Asking, address: int, objects: Mapping[str, Object], *, is_policed: bool
     ) -> None:
         """A client has asked for these. is_policed: policies are in force for it."""
-        known = self._askers.get(asker)
-        if known is not None:
-            known[1] += 1
+        row = self._askers.get(asker)
+        if row is not None:
+            row.clients += 1
         elif len(self._askers) < MOST_NETWORKS:
-            self._askers[asker] = [address, 1]
+            minute, family, _, place = asker
+            row = self._askers[asker] = AskerRow(minute, family, f"{address:x}", place, 1)
         else:
             self._others += 1
-        if is_policed or not self._is_everywhere:  # else the object decides nothing
-            self._note_wanted(asker, objects)
+        if row is not None and (is_policed or not self._is_everywhere):  # else it decides nothing
+            self._note_wanted(row.wanted, objects)
         if self._counts_objects:
             for wanted in objects.values():
                 if wanted.key in self._wanted or len(self._wanted) < _MOST_KEYS:
@@ -167,12 +168,11 @@ class NoteTaker:
             if (row := _describe(decided)) is not None:
                 self._sample.append(row)
 
-    def _note_wanted(self, asker: Asking, objects: Mapping[str, Object]) -> None:
-        if self._wanted_count >= _MOST_OF_NETWORKS or asker not in self._askers:
+    def _note_wanted(self, wanted: dict[bytes, float], objects: Mapping[str, Object]) -> None:
+        if self._wanted_count >= _MOST_OF_NETWORKS:
             return
         step = -(-len(objects) // _MOST_OF_QUESTION)
         keys = [each.key for each in islice(objects.values(), 0, None, step)]
-        wanted = self._wanted_by[asker]
         before = len(wanted)
         for key in keys:
             wanted[key] = wanted.get(key, 0.0) + 1 / len(keys)
@@ -201,16 +201,10 @@ class NoteTaker:
         if not (self.outcomes or self.sessions or policies or lines or lost):
             return None
         askers, self._askers = self._askers, {}
-        wanted, self._wanted_by = self._wanted_by, defaultdict(dict)
         shed, self._shed = self._shed, defaultdict(lambda: [0.0, 0.0])
         notes = DecisionNotes(
             dict(self.outcomes),
-            [
-                AskerRow(
-                    asker[0], asker[1], f"{address:x}", asker[3], clients, wanted.get(asker, {})
-                )
-                for asker, (address, clients) in askers.items()
-            ],
+            list(askers.values()),
             self._others,
             [
                 ShedRow(minute, turned.appliance, turned.cause.value, *sums)

@@ -53,7 +53,7 @@ _LOOKED_AT_ONCE = 256  # a millisecond, then others have their turn
 _GATHER_S = 0.05  # what is told in one moment is drawn at once
 _ATLASES_EVERY_S = 0.25  # at the most: with each, all that was ranked is ranked anew
 _REST, _LONG_REST = 2, 5  # times what an atlas took, before the next one
-_LONG_S = 1.0  # it takes that where much begins at once, and will do so again
+_MUCH = 0.1  # of the tables: where so many were others, sites begin, and more will soon
 FORGET_S = 86_400.0  # an appliance that no setting names, after its last report
 
 
@@ -383,16 +383,18 @@ class FleetState:
 
     async def keep_atlas(self) -> None:
         """Make another atlas where tables have changed, again and again."""
-        drawn_at = -math.inf
+        drawn_at, rest = -math.inf, _REST
         while True:
             await self._is_atlas_old.wait()
             # So while sites begin, drawing takes no more than a sixth of a core.
             rested_s = time.monotonic() - drawn_at
-            rest = _REST if self.atlas_s < _LONG_S else _LONG_REST
             pause_s = max(_ATLASES_EVERY_S, rest * self.atlas_s)
             await asyncio.sleep(max(_GATHER_S, pause_s - rested_s))
             self._is_atlas_old.clear()
             tables = {name: member.copy.table for name, member in self.members.items()}
+            known = self.atlas.tables
+            news = sum(known.get(name) is not table for name, table in tables.items())
+            rest = _LONG_REST if news > _MUCH * len(tables) else _REST
             begun = time.monotonic()
             try:
                 image = await asyncio.to_thread(self._survey.draw, tables)

@@ -73,11 +73,12 @@ class _PartlyRead(Struct, frozen=True, array_like=True):
 
 
 class SeenPicture(NamedTuple):
-    """A picture, and what it names."""
+    """A picture, and what it names. servers: those of the picture, by their ids."""
 
     picture: Picture
     atlas: Atlas
     contents: Contents | None
+    servers: Mapping[str, PicturedServer]
 
 
 class Gallery:
@@ -106,7 +107,8 @@ class Gallery:
         if self._atlas is None or self._atlas[0] != picture.atlas:
             self._atlas = picture.atlas, Atlas(self._mapped[picture.atlas])
         self._stamp = found.st_ino, found.st_mtime_ns
-        return SeenPicture(picture, self._atlas[1], self._contents_of(picture))
+        servers = {each.id: each for each in picture.servers}
+        return SeenPicture(picture, self._atlas[1], self._contents_of(picture), servers)
 
     def _read(self) -> Picture:
         """Of a server of which the same is written as before, it has the same object."""
