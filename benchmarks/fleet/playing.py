@@ -96,7 +96,9 @@ async def _play_one(stage: Stage, scenario: Scenario) -> Played:
     lines = await scenario.play(stage)
     until = time.monotonic()
     took = clients.percentiles(since, until)
+    late_s = stage.pushing.latest(since, until)
     lines += [
+        Line("documents, from due to answered, the 99th percentile", late_s, None, "s"),
         Line("answers, the 50th percentile", took["p50"], None, "ms"),
         Line("answers, the 99th percentile", took["p99"], None, "ms"),
         Line("the same without waits for a core", took["own"], ANSWER_MS, "ms"),

@@ -25,7 +25,8 @@ class Pushing:
     """appliances: all. choose: which caller an appliance reports to.
 
     statuses: of all answers, by what was sent; sent: bytes, likewise; by_second: documents that
-    were sent in each second since the start. latest: seconds that an answer took, the slowest.
+    were sent in each second since the start. late: when each was answered, monotonic, and how long
+    after it was due.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Pushing:
         self.sent: Counter[str] = Counter()
         self.plain: Counter[str] = Counter()
         self.by_second: Counter[int] = Counter()
+        self.late: list[tuple[float, float]] = []
         self.taken_at: dict[int, float] = {}  # by appliance, its last document; monotonic
         self.failed: Counter[str] = Counter()
         self._chance = random.Random(seed)  # noqa: S311 - repeatable is what is wanted
@@ -82,10 +84,10 @@ class Pushing:
                         self.at(appliance, 0.5)
                     else:
                         self._busy.add(number)
-                        group.create_task(self._push(appliance))
+                        group.create_task(self._push(appliance, when))
                 await asyncio.sleep(_TICK_S)
 
-    async def _push(self, appliance: ModelAppliance) -> None:
+    async def _push(self, appliance: ModelAppliance, due: float) -> None:
         pacing = self._pacing[appliance.number]
         try:
             reply = await self._send(appliance)
@@ -93,6 +95,8 @@ class Pushing:
             self.failed[type(error).__name__] += 1
             self.at(appliance, pacing.fail())
         else:
+            now = time.monotonic()
+            self.late.append((now, now - due))
             form = answer_to(appliance.form, reply.status)
             if form is None:
                 self.at(appliance, pacing.fail())
@@ -132,6 +136,11 @@ class Pushing:
         """How many were sent in each second from a time to another, both monotonic."""
         first, last = int(since - self._begun), int(until - self._begun)
         return [self.by_second[second] for second in range(first, last + 1)]
+
+    def latest(self, since: float, until: float) -> float:
+        """Seconds, of those answered within that time: the 99th percentile."""
+        late = sorted(late for at, late in self.late if since <= at <= until)
+        return late[len(late) * 99 // 100] if late else 0.0
 
     def close(self) -> None:
         for caller in self.callers:
