@@ -27,12 +27,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import groupby
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bgp.prefixes import WIDTH, Prefix
 from ocaserve.fleet.atlas import Covered
@@ -99,8 +101,7 @@ class Standing(NamedTuple):
     steps: int
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A server that hears the client. mark: its number in draws, made of its id. weight: its share
     among equals, the server's times the route's.
     """
@@ -128,19 +129,35 @@ def rank_candidates(
     covering: Iterable[Covered], servers: Mapping[str, Server], place: Place | None = None
 ) -> tuple[Group, ...]:
     """All that hear the client, in groups of equals, the best first. place: the client's."""
-    candidates = [
-        Candidate(
-            standing_of(-covered.network.length, covered.rank, server, place),
-            server,
-            covered,
-            _mark_of(server.id),
-            server.weight * covered.rank.weight,
+    groups: dict[Standing, list[Candidate]] = {}
+    # Appliances of one table come one after the other, and stand alike: of a large provider that
+    # all exchanges hear there are hundreds.
+    before: Covered | None = None
+    alike: tuple[SiteKind, Place | None] | None = None
+    for covered in covering:
+        server = servers.get(covered.appliance)
+        if server is None:
+            continue
+        rank = covered.rank
+        if (
+            before is None
+            or covered.network is not before.network
+            or rank is not before.rank
+            or (server.kind, server.location) != alike
+        ):
+            order = standing_of(-covered.network.length, rank, server, place)
+            group = groups.setdefault(order, [])
+            before, alike = covered, (server.kind, server.location)
+        group.append(
+            Candidate(order, server, covered, _mark_of(server.id), server.weight * rank.weight)
         )
-        for covered in covering
-        if (server := servers.get(covered.appliance)) is not None
-    ]
-    candidates.sort(key=lambda each: (each.order, each.server.id))
-    return tuple(tuple(group) for _, group in groupby(candidates, key=lambda each: each.order))
+    for group in groups.values():
+        group.sort(key=_id_of)
+    return tuple(tuple(groups[order]) for order in sorted(groups))
+
+
+def _id_of(candidate: Candidate) -> str:
+    return candidate.server.id
 
 
 def take_server(candidate: Candidate, server: Server) -> Candidate:
