@@ -76,7 +76,11 @@ class Decider:
         cost next to nothing here: there are thousands, and few change at a time.
         """
         before, self._shown = self._shown, servers
-        news = [each for name, each in servers.items() if before.get(name) is not each]
+        news = (
+            [each for name, each in servers.items() if before.get(name) is not each]
+            if servers is not before
+            else []
+        )
         come = [each for each in news if each.id not in before]
         gone = [] if len(before) + len(come) == len(servers) else before.keys() - servers.keys()
         if atlas is not self._atlas or come or gone:

@@ -101,7 +101,7 @@ class Standing(NamedTuple):
     steps: int
 
 
-class Candidate(Struct, frozen=True):
+class Candidate(Struct, frozen=True, gc=False):
     """A server that hears the client. mark: its number in draws, made of its id. weight: its share
     among equals, the server's times the route's.
     """

@@ -67,7 +67,7 @@ class _PartlyRead(Struct, frozen=True, array_like=True):
     """A picture whose servers are not read yet."""
 
     atlas: str
-    servers: list[msgspec.Raw]
+    servers: msgspec.Raw
     content: PicturedContent | None
     policies: PoliciesInForce
 
@@ -89,7 +89,11 @@ class Gallery:
         self._stamp: tuple[int, int] | None = None
         self._mapped: dict[str, memoryview] = {}
         self._atlas: tuple[str, Atlas] | None = None
-        self._servers: dict[bytes, PicturedServer] = {}  # by what is written of them
+        # Of servers: all that is written, each by what is written of it, and by its id.
+        self._written = b""
+        self._known: dict[bytes, PicturedServer] = {}
+        self._list: list[PicturedServer] = []
+        self._servers: Mapping[str, PicturedServer] = {}
 
     def has_news(self) -> bool:
         """Whether there is another picture than that which was seen last; costs a system call."""
@@ -107,21 +111,25 @@ class Gallery:
         if self._atlas is None or self._atlas[0] != picture.atlas:
             self._atlas = picture.atlas, Atlas(self._mapped[picture.atlas])
         self._stamp = found.st_ino, found.st_mtime_ns
-        servers = {each.id: each for each in picture.servers}
-        return SeenPicture(picture, self._atlas[1], self._contents_of(picture), servers)
+        return SeenPicture(picture, self._atlas[1], self._contents_of(picture), self._servers)
 
     def _read(self) -> Picture:
-        """Of a server of which the same is written as before, it has the same object."""
+        """Of a server of which the same is written as before, it has the same object; of all, the
+        same list.
+        """
         data = (self._folder / PICTURE).read_bytes()
         found = msgspec.msgpack.decode(data, type=_PartlyRead)
-        known, self._servers = self._servers, {}
-        for raw in found.servers:
-            written = bytes(raw)
-            server = known.get(written)
-            if server is None:
-                server = msgspec.msgpack.decode(written, type=PicturedServer)
-            self._servers[written] = server
-        return Picture(found.atlas, [*self._servers.values()], found.content, found.policies)
+        if (written := bytes(found.servers)) != self._written:
+            known, self._known = self._known, {}
+            for raw in map(bytes, msgspec.msgpack.decode(written, type=list[msgspec.Raw])):
+                server = known.get(raw)
+                if server is None:
+                    server = msgspec.msgpack.decode(raw, type=PicturedServer)
+                self._known[raw] = server
+            self._list = [*self._known.values()]
+            self._servers = {each.id: each for each in self._list}
+            self._written = written
+        return Picture(found.atlas, self._list, found.content, found.policies)
 
     def _contents_of(self, picture: Picture) -> Contents | None:
         if picture.content is None:
