@@ -48,6 +48,7 @@ from ocaserve.fleet.policy_storing import MemoryPolicies, PolicyStore
 from ocaserve.fleet.publishing import Publisher
 from ocaserve.fleet.shared_state import SharedState
 from ocaserve.metrics import CounterMap
+from ocaserve.routing.pacing import LONGEST_PAUSE_S
 from ocaserve.settings.fleet import FleetTokens
 
 _log = logging.getLogger(__name__)
@@ -129,15 +130,19 @@ def build_operators(
 
 
 def recall(state: FleetState, keeper: Keeper) -> None:
-    """Begin with what was kept. Who was silent stays so; while nobody listened, nobody was: else
-    there would be nobody to send clients to until all have reported again.
+    """Begin with what was kept. Who was silent stays so; while nobody listened, nobody was, and who
+    has tried in vain has time to come again: else there would be nobody to send clients to until
+    all have reported.
     """
     now = time.monotonic()
     known = keeper.load(state.tables)
     until = time.time() if known.until is None else known.until
     state.drains |= {each.appliance: FleetDrain(each.reason, each.since) for each in known.drains}
+    ttl_s = state.settings.report_ttl_s
+    most_s = max(ttl_s - LONGEST_PAUSE_S, 0.0)
     for kept in known.appliances:
-        state.hear(kept.copy, now, max(until - kept.heard_at, 0.0))
+        age_s = max(until - kept.heard_at, 0.0)
+        state.hear(kept.copy, now, age_s if age_s > ttl_s else min(age_s, most_s))
     state.dirty.clear()
 
 

@@ -47,7 +47,7 @@ def state() -> FleetState:
 
 
 async def test_what_was_known_is_known(state: FleetState, tmp_path: Path) -> None:
-    """With its age: who was silent stays so."""
+    """With its age, so that who tries again after a minute is not silent before."""
     keeper, now = Keeper(tmp_path / "new" / "fleet.db"), time.monotonic()
     state.hear(copy_of(state), now)
     state.hear(copy_of(state, "oca-2"), now, 60.0)
@@ -66,7 +66,12 @@ async def test_what_was_known_is_known(state: FleetState, tmp_path: Path) -> Non
         ("s0",),
     )
     ages = [time.monotonic() - other.members[name].heard_at for name in ("oca-1", "oca-2")]
-    assert ages[1] - ages[0] == pytest.approx(60.0, abs=0.1)
+    assert ages[1] - ages[0] == pytest.approx(30.0, abs=0.1)
+    silent = FleetState(load_fleet(None))
+    state.hear(copy_of(state, "oca-3"), now, 91.0)
+    assert await keep_now(state, keeper) == ""
+    recall(silent, keeper)
+    assert silent.servers["oca-3"].fault.startswith("silent")
     assert (tmp_path / "new" / "fleet.db").stat().st_mode & 0o077 == 0
 
 
