@@ -19,6 +19,7 @@ from bgp.prefixes import format_prefix
 
 LEAST_NETWORKS, MOST_NETWORKS = 10, 50_000
 _MEDIAN_NETWORKS, _SPREAD = 120, 1.4  # of a provider: log-normal, as customer cones are
+_MOST_SITES = 3_000  # whose providers have so many networks: IPv4 has no room for more
 _LENGTHS = {
     13: 0.2, 14: 0.2, 15: 0.3, 16: 2.3, 17: 1.3, 18: 2.2, 19: 4.4, 20: 6.4, 21: 6.8, 22: 11.0,
     23: 9.4, 24: 55.5,
@@ -139,7 +140,9 @@ def make_world(sites: int, seed: int) -> World:
     regions = [3]
     while sum(regions) < embedded:
         regions.append(min(int(chance.integers(1, 4)), embedded - sum(regions)))
-    sizes = np.exp(chance.normal(np.log(_MEDIAN_NETWORKS), _SPREAD, len(regions)))
+    # The table of the whole is as large as it is: more sites than these share it out.
+    median = _MEDIAN_NETWORKS * min(1.0, _MOST_SITES / sites)
+    sizes = np.exp(chance.normal(np.log(median), _SPREAD, len(regions)))
     sizes = sizes.clip(LEAST_NETWORKS, MOST_NETWORKS).astype(int)
     sizes[0] = 300
     networks = _make_networks(sizes.tolist(), chance)

@@ -54,7 +54,7 @@ _GATHER_S = 0.05  # what is told in one moment is drawn at once
 _ATLASES_EVERY_S = 0.25  # at the most: with each, all that was ranked is ranked anew
 _REST, _LONG_REST = 2, 5  # times what an atlas took, before the next one
 _MUCH = 0.1  # of the tables: where so many were others, sites begin, and more will soon
-_MOST_REST_S = 5.0  # so that what began last is not left out for long
+_MOST_REST_S = 20.0  # so that what began last is not left out for long
 FORGET_S = 86_400.0  # an appliance that no setting names, after its last report
 
 
