@@ -55,6 +55,7 @@ _ATLASES_EVERY_S = 0.25  # at the most: with each, all that was ranked is ranked
 _REST, _LONG_REST = 2, 5  # times what an atlas took, before the next one
 _MUCH = 0.1  # of the tables: where so many were others, sites begin, and more will soon
 _MOST_REST_S = 20.0  # so that what began last is not left out for long
+_CALM = 0.02  # of the appliances: where no more had another table within a second, it is over
 FORGET_S = 86_400.0  # an appliance that no setting names, after its last report
 
 
@@ -119,6 +120,7 @@ class FleetState:
         self.in_force = PoliciesInForce()  # as workers are shown it
         self.unpictured = asyncio.Event()
         self._is_atlas_old = asyncio.Event()
+        self._tables_came = 0  # that the atlas of then did not have
 
     # -- what is reported ------------------------------------------------------------------------
 
@@ -142,6 +144,7 @@ class FleetState:
             self.resized.add(copy.appliance)
         if self.atlas.tables.get(copy.appliance) is not copy.table:
             self._is_atlas_old.set()
+            self._tables_came += 1
         was = member.copy.turn_up
         if was is TurnUp.IN_SERVICE and copy.turn_up is not was:  # unknown to another instance yet
             copy = replace(copy, turn_up=was)
@@ -388,8 +391,11 @@ class FleetState:
         while True:
             await self._is_atlas_old.wait()
             rested_s = time.monotonic() - drawn_at
-            pause_s = max(_ATLASES_EVERY_S, min(rest * self.atlas_s, _MOST_REST_S))
-            await asyncio.sleep(max(_GATHER_S, pause_s - rested_s))
+            pause_s = max(_ATLASES_EVERY_S, min(rest * self.atlas_s, _MOST_REST_S)) - rested_s
+            if rest == _LONG_REST:
+                await self._wait_for_calm(pause_s)
+            else:
+                await asyncio.sleep(max(_GATHER_S, pause_s))
             self._is_atlas_old.clear()
             tables = {name: member.copy.table for name, member in self.members.items()}
             known = self.atlas.tables
@@ -406,6 +412,15 @@ class FleetState:
             self.atlas_s = drawn_at - begun
             self.rankings.clear()
             self.unpictured.set()
+
+    async def _wait_for_calm(self, most_s: float) -> None:
+        """Until hardly any table comes any more, or for so long."""
+        until, came = time.monotonic() + most_s, self._tables_came
+        while (left_s := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left_s, 1.0))
+            before, came = came, self._tables_came
+            if came - before <= _CALM * len(self.members):
+                return
 
 
 def place_of(site: FleetSite) -> Place | None:
