@@ -18,6 +18,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -46,10 +47,10 @@ class Hearing(NamedTuple):
 
 
 class Covered(NamedTuple):
-    """An appliance that may serve an address: by which of its networks, at which rank."""
+    """An appliance that may serve an address: by a network of which length, at which rank."""
 
     appliance: str
-    network: Network
+    length: int
     rank: Rank
 
 
@@ -62,10 +63,12 @@ class _Section(NamedTuple):
 
 
 class _Head(Struct, frozen=True):
-    """holders: the appliances that have each table. ranks: those that hearers name. networks: of
-    all tables, each once.
+    """life: of the numbers of tables and hearers, which mean the same in all atlases that have the
+    same; 0: in no other. holders: the appliances that have each table. ranks: those that hearers name.
+    networks: of all tables, each once.
     """
 
+    life: int
     holders: list[list[str]]
     ranks: list[Rank]
     networks: int
@@ -73,7 +76,11 @@ class _Head(Struct, frozen=True):
 
 
 def join_image(
-    holders: list[list[str]], ranks: list[Rank], networks: int, arrays: Mapping[str, array[int]]
+    life: int,
+    holders: list[list[str]],
+    ranks: list[Rank],
+    networks: int,
+    arrays: Mapping[str, array[int]],
 ) -> bytes:
     """An image of these; `survey` makes them."""
     sections: dict[str, _Section] = {}
@@ -84,7 +91,7 @@ def join_image(
         size = len(numbers) * numbers.itemsize
         pieces += [numbers.tobytes(), bytes(-size % _ALIGNED)]
         start += size + -size % _ALIGNED
-    head = msgspec.msgpack.encode(_Head(holders, ranks, networks, sections))
+    head = msgspec.msgpack.encode(_Head(life, holders, ranks, networks, sections))
     said = len(head).to_bytes(_SIZE_BYTES, "little")
     return b"".join([said, head, bytes(-len(head) % _ALIGNED), *pieces])
 
@@ -125,7 +132,8 @@ class Atlas:
         head = msgspec.msgpack.decode(view[_SIZE_BYTES:end], type=_Head)
         behind = end + -end % _ALIGNED
         self.image = view
-        self._holders, self._ranks, self._networks = head.holders, head.ranks, head.networks
+        self._life, self._holders, self._ranks = head.life, head.holders, head.ranks
+        self._networks = head.networks
 
         def take(name: str) -> memoryview:
             typecode, start, length = head.sections[name]
@@ -160,7 +168,7 @@ class Atlas:
         without: networks that are taken to be announced by nobody.
         """
         while region != NOWHERE:
-            if not without or self._network(region) not in without:
+            if not without or self.network(region) not in without:
                 yield self._hearers[region]
             region = self._around[region]
 
@@ -168,6 +176,34 @@ class Atlas:
         """What a number of `levels` stands for."""
         for place in range(self._starts[hearers], self._starts[hearers + 1]):
             yield Hearing(self._hearing_tables[place], self._ranks[self._hearing_ranks[place]])
+
+    def ways(self, region: int) -> tuple[int, ...]:
+        """By which ways an address of the region is heard: of each network that covers it the
+        length, and who hears it; the longest first. Where these are equal, so is `covering`.
+        """
+        found: list[int] = []
+        while region != NOWHERE:
+            found += self._lengths[region], self._hearers[region]
+            region = self._around[region]
+        return tuple(found)
+
+    def tables_in(self, ways: tuple[int, ...]) -> frozenset[int]:
+        """The numbers of the tables that hear something there."""
+        starts = self._starts
+        return frozenset(
+            table
+            for hearers in ways[1::2]
+            for table in self._hearing_tables[starts[hearers] : starts[hearers + 1]]
+        )
+
+    def find_moved(self, before: Atlas) -> set[int] | None:
+        """The numbers of the tables that others have than before, so that ways by all the rest are
+        what they were; None where numbers mean something else.
+        """
+        if not self._life or before._life != self._life:
+            return None
+        both = zip_longest(before._holders, self._holders)
+        return {number for number, (was, now) in enumerate(both) if was != now}
 
     def holders(self, table: int) -> Sequence[str]:
         """The appliances that have a table, by its number."""
@@ -180,17 +216,18 @@ class Atlas:
         """
         seen: set[int] = set()
         while region != NOWHERE:
-            network = self._network(region)
-            if without and network in without:
+            if without and self.network(region) in without:
                 region = self._around[region]
                 continue
+            length = self._lengths[region]
             for table, rank in self.hearings(self._hearers[region]):
                 if table not in seen:
                     seen.add(table)
                     for appliance in self._holders[table]:
-                        yield Covered(appliance, network, rank)
+                        yield Covered(appliance, length, rank)
             region = self._around[region]
 
-    def _network(self, region: int) -> Network:
+    def network(self, region: int) -> Network:
+        """The one that a region is of: the longest that covers an address there."""
         start = self._highs[region] << _LOW_BITS | self._lows[region]
         return Network(self._families[region], start << 8 | self._lengths[region])

@@ -51,14 +51,14 @@ class Decider:
         self.notes = notes
         self.servers: dict[str, Server] = {}
         self.signers: dict[str, Signer] = {}
-        self.rankings = Rankings()
+        self._atlas = draw_atlas({})
+        self.rankings = Rankings(self._atlas)
         self.policing = Policing(self._facts_of, self.rankings.known)
         self._in_force = PoliciesInForce()
         self._policies_shown = self._in_force
         self.used: Mapping[str, float] = {}  # of what appliances can take, in tenths
         self._row = row
         self._keys = {each.id: read_appliance_key(each) for each in settings.appliance}
-        self._atlas = draw_atlas({})
         self._contents: Contents | None = None
         self._places: dict[str, int] = {}
         self._last_place = -1
@@ -83,8 +83,10 @@ class Decider:
         )
         come = [each for each in news if each.id not in before]
         gone = [] if len(before) + len(come) == len(servers) else before.keys() - servers.keys()
-        if atlas is not self._atlas or come or gone:
+        if come or gone:
             self.rankings.clear()
+        if atlas is not self._atlas:
+            self.rankings.follow(atlas)
         self._atlas, self._contents = atlas, contents
         self._in_force = picture.policies
         for name in gone:
@@ -133,7 +135,7 @@ class Decider:
 
     def rank(self, family: int, address: int, place: Place | None) -> Ranking:
         """All that hear an address."""
-        return self.rankings.rank(self._atlas, self.servers, family, address, place)
+        return self.rankings.rank(self.servers, family, address, place)
 
     def _facts_of(self, candidate: Candidate) -> ServerFacts:
         """As policies see it."""

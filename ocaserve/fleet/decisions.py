@@ -38,7 +38,7 @@ from msgspec.structs import replace
 
 from bgp.prefixes import WIDTH, Prefix
 from ocaserve.fleet.atlas import Covered
-from ocaserve.fleet.tables import Rank
+from ocaserve.fleet.tables import LENGTH_BITS, Network, Rank
 from ocaserve.policies.rulings import Ruling
 
 CHOSEN = 3
@@ -102,13 +102,13 @@ class Standing(NamedTuple):
 
 
 class Candidate(Struct, frozen=True, gc=False):
-    """A server that hears the client. mark: its number in draws, made of its id. weight: its share
-    among equals, the server's times the route's.
+    """A server that hears the client, by its route's rank. mark: its number in draws, made of its
+    id. weight: its share among equals, the server's times the route's.
     """
 
     order: Standing
     server: Server
-    covered: Covered
+    rank: Rank
     mark: int
     weight: float
 
@@ -141,15 +141,15 @@ def rank_candidates(
         rank = covered.rank
         if (
             before is None
-            or covered.network is not before.network
+            or covered.length != before.length
             or rank is not before.rank
             or (server.kind, server.location) != alike
         ):
-            order = standing_of(-covered.network.length, rank, server, place)
+            order = standing_of(-covered.length, rank, server, place)
             group = groups.setdefault(order, [])
             before, alike = covered, (server.kind, server.location)
         group.append(
-            Candidate(order, server, covered, _mark_of(server.id), server.weight * rank.weight)
+            Candidate(order, server, rank, _mark_of(server.id), server.weight * rank.weight)
         )
     for group in groups.values():
         group.sort(key=_id_of)
@@ -164,7 +164,7 @@ def take_server(candidate: Candidate, server: Server) -> Candidate:
     """The same with its server as it is now, which stands where it stood."""
     if server is candidate.server:
         return candidate
-    weight = server.weight * candidate.covered.rank.weight
+    weight = server.weight * candidate.rank.weight
     return replace(candidate, server=server, weight=weight)
 
 
@@ -188,6 +188,13 @@ def network_of(family: int, address: int) -> bytes:
     """The client network that draws are seeded by: /24 of IPv4, /56 of IPv6."""
     length = _NETWORK_LENGTHS[family]
     return b"%d/%x" % (family, address >> (WIDTH[family] - length))
+
+
+def heard_network(candidate: Candidate, family: int, address: int) -> Network:
+    """The network of a candidate's table by which it hears the client's address."""
+    length = -candidate.order.shortness
+    shift = WIDTH[family] - length
+    return Network(family, address >> shift << shift << LENGTH_BITS | length)
 
 
 def client_prefix_of(family: int, address: int) -> Prefix:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ocaserve.fleet.decisions import Candidate, Group
+from bgp.prefixes import format_address
+from ocaserve.fleet.decisions import Candidate, Group, heard_network
 from ocaserve.policies.rulings import BUILT_IN, Ruling
 
 _STEPS = (
@@ -21,24 +22,23 @@ _KINDS = ("embedded", "pni", "exchange")
 def tell_decision(
     groups: Sequence[Group],
     chosen: Sequence[Candidate],
-    client: str,
+    client: tuple[int, int],
     holds: Callable[[str], bool] | None = None,
     ruling: Ruling = BUILT_IN,
 ) -> Iterator[str]:
-    """Sentences, the most telling first. holds: whether one has the object; None: all have.
-
-    ruling: of policies.
+    """Sentences, the most telling first. client: its family and its address. holds: whether one
+    has the object; None: all have. ruling: of policies.
     """
     if not groups:
-        yield f"no appliance hears a network that covers {client}"
+        yield f"no appliance hears a network that covers {format_address(*client)}"
         return
     if chosen:
         first = chosen[0]
         yield (
-            f"{_name(first)} is the first: it hears {first.covered.network}, "
+            f"{_name(first)} is the first: it hears {heard_network(first, *client)}, "
             f"AS path {first.order.path_length}, MED {first.order.med}{_tell_marks(first)}"
         )
-        yield from _tell_of_thief(groups)
+        yield from _tell_of_thief(groups, client)
     else:
         yield "no appliance that hears the client can take it"
     for candidate in (each for group in groups for each in group):
@@ -72,7 +72,7 @@ def tell_candidate(
             return words
         if ours != theirs:
             return f"{words} ({_show(field, ours)} against {_show(field, theirs)})"
-    weight, other = candidate.covered.rank.weight, best.covered.rank.weight
+    weight, other = candidate.rank.weight, best.rank.weight
     against = "" if weight == other else f" (its route's weight is {weight:g} against {other:g})"
     factor = ruling.weights.get(candidate.server.id, 1.0)
     other_factor = ruling.weights.get(best.server.id, 1.0)
@@ -83,7 +83,7 @@ def tell_candidate(
 
 def _tell_marks(candidate: Candidate) -> str:
     """What communities make of its route."""
-    rank = candidate.covered.rank
+    rank = candidate.rank
     weight = "" if rank.weight == 1 else f", weight {rank.weight:g}"
     return f"{', a backup' * rank.is_backup}{weight}"
 
@@ -100,7 +100,7 @@ def _show(field: str, value: int) -> str:
             return str(value)
 
 
-def _tell_of_thief(groups: Sequence[Group]) -> Iterator[str]:
+def _tell_of_thief(groups: Sequence[Group], client: tuple[int, int]) -> Iterator[str]:
     """Who gets clients of another site by a more specific network, perhaps not meant to."""
     thief = groups[0][0]
     robbed = [
@@ -113,9 +113,9 @@ def _tell_of_thief(groups: Sequence[Group]) -> Iterator[str]:
     ]
     if robbed:
         yield (
-            f"the more specific {thief.covered.network} at site {thief.server.site!r} takes the "
-            f"client from {_name(robbed[0])}, which hears {robbed[0].covered.network} and would be "
-            "preferred otherwise"
+            f"the more specific {heard_network(thief, *client)} at site {thief.server.site!r} "
+            f"takes the client from {_name(robbed[0])}, which hears "
+            f"{heard_network(robbed[0], *client)} and would be preferred otherwise"
         )
 
 

@@ -95,7 +95,7 @@ class FleetState:
         self.members: dict[str, Member] = {}
         self.servers: dict[str, Server] = {}
         self.tables = Tables()
-        self._survey = Survey()
+        self._survey = Survey(time.time_ns())
         self.atlas = Atlas(self._survey.draw({}))
         self.atlas_s = 0.0  # that making the last one took
         self.outcomes: Counter[DocumentOutcome] = Counter()
@@ -115,7 +115,7 @@ class FleetState:
         self.unshared: set[str] = set()
         self.shared_lost_at: float | None = None
         self.granted_elsewhere = GrantsElsewhere()
-        self.rankings = Rankings()
+        self.rankings = Rankings(self.atlas)
         self.policing = Policing(self._facts_of, self.rankings.known)
         self.in_force = PoliciesInForce()  # as workers are shown it
         self.unpictured = asyncio.Event()
@@ -349,7 +349,7 @@ class FleetState:
 
     def rank(self, family: int, address: int, place: Place | None) -> Ranking:
         """All that hear an address."""
-        return self.rankings.rank(self.atlas, self.servers, family, address, place)
+        return self.rankings.rank(self.servers, family, address, place)
 
     def note(self, notes: DecisionNotes) -> None:
         """What a worker has noted of its decisions. Raises ValueError where it makes no sense."""
@@ -405,12 +405,12 @@ class FleetState:
             try:
                 image = await asyncio.to_thread(self._survey.draw, tables)
             except Exception:
-                self._survey = Survey()  # what it knows may be half of what it was to know
+                self._survey = Survey(time.time_ns())  # what it knows may be half of what it was to know
                 raise
             self.atlas = Atlas(image, tables)
             drawn_at = time.monotonic()
             self.atlas_s = drawn_at - begun
-            self.rankings.clear()
+            self.rankings.follow(self.atlas)
             self.unpictured.set()
 
     async def _wait_for_calm(self, most_s: float) -> None:

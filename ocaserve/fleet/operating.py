@@ -17,7 +17,7 @@ from ocaserve.control.problems import Problem
 from ocaserve.fleet.answering import client_of, tell_health
 from ocaserve.fleet.app_keys import FLEET
 from ocaserve.fleet.client_urls import Object, parse_key
-from ocaserve.fleet.decisions import Candidate, Group, choose
+from ocaserve.fleet.decisions import Candidate, Group, choose, heard_network
 from ocaserve.fleet.explaining import tell_candidate, tell_decision
 from ocaserve.fleet.fleet_shapes import (
     ApplianceList,
@@ -109,8 +109,8 @@ async def explain(call: Call) -> FleetExplanation:
         ip=wanted.ip,
         key=wanted.key,
         served=bool(chosen),
-        candidates=show_candidates(groups, chosen, holds, ruling),
-        because=list(tell_decision(groups, chosen, wanted.ip, holds, ruling)),
+        candidates=show_candidates(groups, chosen, client.address, holds, ruling),
+        because=list(tell_decision(groups, chosen, client.address, holds, ruling)),
         policies=list(ruling.by),
     )
 
@@ -118,6 +118,7 @@ async def explain(call: Call) -> FleetExplanation:
 def show_candidates(
     groups: Sequence[Group],
     chosen: Sequence[Candidate],
+    client: tuple[int, int],
     holds: Callable[[str], bool] | None = None,
     ruling: Ruling = BUILT_IN,
 ) -> list[CandidateShown]:
@@ -128,11 +129,11 @@ def show_candidates(
             site=each.server.site,
             kind=each.server.kind.value,
             group=number,
-            network=str(each.covered.network),
+            network=str(heard_network(each, *client)),
             path_length=each.order.path_length,
             med=each.order.med,
             backup=each.order.is_backup,
-            weight=each.covered.rank.weight,
+            weight=each.rank.weight,
             chosen=places.get(each.server.id),
             why=tell_candidate(each, chosen, holds, ruling),
         )

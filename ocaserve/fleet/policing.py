@@ -21,7 +21,9 @@ from ocaserve.fleet.decisions import (
     Place,
     apply_ruling,
     find_refused,
+    heard_network,
 )
+from ocaserve.fleet.ranking import KnownRanking
 from ocaserve.fleet.steered_sessions import SessionSigner, SteeredSession, Tellers
 from ocaserve.policies.bundles import Bundle
 from ocaserve.policies.desk import Arm, PolicyAsk, PolicyDesk
@@ -51,10 +53,10 @@ def _classify(key: bytes) -> ObjectFacts:
 
 
 class Asker(NamedTuple):
-    """Who is to be served. network: that draws go by; minute: since the epoch."""
+    """Who is to be served. minute: since the epoch."""
 
     family: int
-    network: bytes
+    address: int
     place: Place | None
     minute: int
 
@@ -79,14 +81,14 @@ class CanaryShare(NamedTuple):
 class Policing:
     """What is in force, at this process. facts_of: a server as policies see it.
 
-    known: rankings that clients ask for, each with the place that it is for. changes: goes up when
-    a server is used more or less than it was.
+    known: rankings that clients ask for. changes: goes up when a server is used more or less than
+    it was.
     """
 
     def __init__(
         self,
         facts_of: Callable[[Candidate], ServerFacts],
-        known: Callable[[], Iterable[tuple[Place | None, Sequence[Group]]]],
+        known: Callable[[], Iterable[KnownRanking]],
     ) -> None:
         self.desk = PolicyDesk()
         self.changes = 0
@@ -182,17 +184,16 @@ class Policing:
 
     def _questions(self, minute: int) -> Iterator[PolicyQuestion]:
         """Those that clients are expected to ask."""
-        for place, groups in self._known():
+        for family, address, place, groups in self._known():
             if groups and sum(map(len, groups)) <= LIMITS.servers:
-                family = groups[0][0].covered.network.family
-                client = describe_client(Asker(family, b"", place, minute), groups)
+                client = describe_client(Asker(family, address, place, minute), groups)
                 servers = tuple(self.facts_of(each) for group in groups for each in group)
                 yield from (PolicyQuestion(client, servers, each) for each in self._sorts)
 
 
 def describe_server(candidate: Candidate, used: float) -> ServerFacts:
     """As policies see it."""
-    server, rank = candidate.server, candidate.covered.rank
+    server, rank = candidate.server, candidate.rank
     return ServerFacts(
         id=server.id, site=server.site, kind=server.kind.value, capacity=server.weight, used=used,
         path_length=rank.path_length, med=rank.med, labels=dict(server.labels),
@@ -202,7 +203,7 @@ def describe_server(candidate: Candidate, used: float) -> ServerFacts:
 def describe_client(asker: Asker, groups: Sequence[Group]) -> ClientFacts:
     """Likewise. groups: at least one."""
     latitude, longitude = (None, None) if asker.place is None else map(round, asker.place)
-    network = str(groups[0][0].covered.network)
+    network = str(heard_network(groups[0][0], asker.family, asker.address))
     return ClientFacts(asker.family, network, asker.hour, latitude, longitude)
 
 

@@ -166,7 +166,7 @@ async def decide_again(
         for group in again.groups
         for each in group
     }
-    asker = Asker(again.family, again.network, row.location, row.minute)
+    asker = Asker(again.family, again.address, row.location, row.minute)
     client = describe_client(asker, again.groups)
     question = PolicyQuestion(client, tuple(servers.values()), classify_key(key))
     ruling, missing = desk.rule(arm, question)

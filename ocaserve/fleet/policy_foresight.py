@@ -93,7 +93,7 @@ class ForeseenPolicies:
         facts = classify_key(key.decode(errors="replace")) if arm.reads.object else ObjectFacts()
         mark = arm.number, id(groups), facts
         ruling = self._rulings.get(mark)
-        asker = Asker(row.network.family, _network_of(row), row.place, self._minute)
+        asker = Asker(row.network.family, row.address, row.place, self._minute)
         if ruling is None:
             self.missing[mark] = _RuleWanted(arm, self._question(asker, groups, facts))
 

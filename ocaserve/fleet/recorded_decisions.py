@@ -27,12 +27,13 @@ from ocaserve.fleet.decisions import (
     apply_ruling,
     choose,
     client_prefix_of,
+    heard_network,
     holds_but,
     network_of,
     rank_candidates,
     seed_of,
 )
-from ocaserve.fleet.tables import Rank, parse_network
+from ocaserve.fleet.tables import Rank, parse_network, start_and_length
 from ocaserve.policies.rulings import Ruling
 
 SCHEMA: Final = "ocaserve.decision/1"
@@ -155,7 +156,9 @@ def record_decision(
         client=str(client_prefix_of(question.family, question.address)),
         location=question.place,
         candidates=[
-            _describe(each, used.get(each.server.id, 0.0)) for group in groups for each in group
+            _describe(question, each, used.get(each.server.id, 0.0))
+            for group in groups
+            for each in group
         ],
         objects={key: [each.server.id for each in rows] for key, rows in told},
         lacking={key: sorted(lacking[key]) for key in keys if key in lacking},
@@ -167,8 +170,8 @@ def record_decision(
     )
 
 
-def _describe(candidate: Candidate, used: float) -> CandidateRow:
-    server, covered = candidate.server, candidate.covered
+def _describe(question: Question, candidate: Candidate, used: float) -> CandidateRow:
+    server, rank = candidate.server, candidate.rank
     return CandidateRow(
         server=server.id,
         site=server.site,
@@ -176,11 +179,11 @@ def _describe(candidate: Candidate, used: float) -> CandidateRow:
         location=server.location,
         weight=server.weight,
         fault=server.fault,
-        network=str(covered.network),
-        path_length=covered.rank.path_length,
-        med=covered.rank.med,
-        backup=covered.rank.is_backup,
-        route_weight=None if covered.rank.weight == 1 else covered.rank.weight,
+        network=str(heard_network(candidate, question.family, question.address)),
+        path_length=rank.path_length,
+        med=rank.med,
+        backup=rank.is_backup,
+        route_weight=None if rank.weight == 1 else rank.weight,
         labels=dict(server.labels),
         used=used,
     )
@@ -208,10 +211,13 @@ def read_decision(line: bytes) -> DecisionRow:
 
 
 class Again(NamedTuple):
-    """What a decision is made of, by its record. keys: of the objects, as draws know them."""
+    """What a decision is made of, by its record. network: that draws go by. address: of the clients
+    that hear the same. keys: of the objects, as draws know them.
+    """
 
     network: bytes
     family: int
+    address: int
     groups: Sequence[Group]
     keys: Mapping[str, bytes]
 
@@ -227,14 +233,19 @@ def read_again(row: DecisionRow) -> Again:
     try:
         family, length, bits = parse_prefix(row.client)
         servers = {each.server: _server_of(each) for each in row.candidates}
+        networks = [parse_network(each.network) for each in row.candidates]
         covering = [
-            Covered(each.server, parse_network(each.network), each.rank) for each in row.candidates
+            Covered(each.server, network.length, each.rank)
+            for each, network in zip(row.candidates, networks, strict=True)
         ]
         keys = {key: parse_key(key).key for key in row.objects}
     except ValueError as error:
         raise RecordError(str(error)) from error
-    network = network_of(family, bits << (WIDTH[family] - length))
-    return Again(network, family, rank_candidates(covering, servers, row.location), keys)
+    first = bits << (WIDTH[family] - length)
+    longest = max(networks, key=lambda each: each.length, default=None)
+    address = first if longest is None else start_and_length(longest.code)[0]
+    network = network_of(family, first)
+    return Again(network, family, address, rank_candidates(covering, servers, row.location), keys)
 
 
 def replay(row: DecisionRow) -> Iterator[Difference]:

@@ -134,9 +134,13 @@ class _Part:
 
 
 class Survey:
-    """What is known of all tables. For one thread at a time."""
+    """What is known of all tables. For one thread at a time.
 
-    def __init__(self) -> None:
+    life: of its atlases' numbers, another one for each survey; 0 where only one is drawn.
+    """
+
+    def __init__(self, life: int = 0) -> None:
+        self._life = life
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -153,6 +157,7 @@ class Survey:
     def draw(self, tables: Mapping[str, Table]) -> bytes:
         """The image of what all tables say. tables: by the id of the appliance that has it."""
         if len(self._hearers) > _MOST_SETS:
+            self._life += 1
             self._begin_anew()
         self._follow(tables)
         for family, part in self._changed:
@@ -251,7 +256,7 @@ class Survey:
                 regions.extend(shifted)
             named = (("highs", highs), ("lows", lows), ("regions", regions))
             arrays |= {f"{family}.{name}": numbers for name, numbers in named}
-        return join_image(holders, self._hearers.all_ranks, self._networks, arrays)
+        return join_image(self._life, holders, self._hearers.all_ranks, self._networks, arrays)
 
 
 def _shift(numbers: Sequence[int], by: int) -> array[int]:

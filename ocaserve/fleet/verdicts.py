@@ -235,7 +235,7 @@ def _police(
     arm = ranker.policing.arm_of(network)
     if arm is None:
         return None
-    asker = Asker(client.family, network, client.place, minute)
+    asker = Asker(client.family, client.number, client.place, minute)
     return Policed(ranker.policing, arm, asker, ranking.groups, ranking.ruled)
 
 

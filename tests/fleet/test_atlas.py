@@ -30,7 +30,7 @@ def find(atlas: Atlas, address: str) -> dict[str, Heard]:
     region = atlas.find(parsed.version, int(parsed))
     return {
         each.appliance: Heard(
-            -each.network.length, each.rank.is_backup, each.rank.path_length, each.rank.med
+            -each.length, each.rank.is_backup, each.rank.path_length, each.rank.med
         )
         for each in atlas.covering(region)
     }
