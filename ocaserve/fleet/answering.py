@@ -11,6 +11,7 @@ from ocaserve.control.lanes import Lane
 from ocaserve.control.problems import Problem
 from ocaserve.fleet.client_desk import ClientCall
 from ocaserve.fleet.client_urls import Object, parse_key
+from ocaserve.fleet.deciding import Decider
 from ocaserve.fleet.decisions import PassedOver, Why
 from ocaserve.fleet.fleet_shapes import (
     FleetHealth,
@@ -31,6 +32,7 @@ from ocaserve.fleet.verdicts import (
 from ocaserve.serving.replies import Reply
 
 _RETRY_S = "5"
+_SOON_S = "1"
 
 
 def parse_objects(keys: Sequence[str]) -> Mapping[str, Object]:
@@ -55,10 +57,18 @@ def client_of(ip: str, place: Sequence[float] | None = None) -> Viewer:
         raise Problem(422, f"the client: {error}") from error
 
 
+def insist_that_it_knows(decider: Decider) -> None:
+    """Raise Problem, 503, where a worker has not been told yet who serves: that is not nobody."""
+    if not decider.is_informed:
+        headers = {"Retry-After": _SOON_S}
+        raise Problem(503, "it is not known here yet who serves clients", headers=headers)
+
+
 def steer(asked: ClientCall) -> SteerAnswer | MissingRulings:
     """The URLs of each object; empty lists where nobody serves the client."""
     wanted: SteerRequest = asked.body
     decider = asked.decider
+    insist_that_it_knows(decider)
     client = client_of(wanted.client.ip, wanted.client.location)
     decision = decide_now(decider, client, parse_objects(wanted.objects), is_last=asked.is_last)
     if isinstance(decision, MissingRulings):
@@ -98,6 +108,7 @@ def viewer_of(asked: ClientCall) -> Viewer:
 
 def redirect(asked: ClientCall) -> Reply | MissingRulings:
     """To the best URL, with the others as duplicates (RFC 6249 section 3)."""
+    insist_that_it_knows(asked.decider)
     client = viewer_of(asked)
     try:
         wanted = parse_key(asked.parts[0])
@@ -157,7 +168,7 @@ def tell_health(*, is_serving: bool) -> FleetHealth:
 ENDPOINTS = (
     Endpoint(
         "POST", "/v1/steer", steer, "Who serves a client, with URLs for each object", SteerAnswer,
-        body=SteerRequest, is_large=True,
+        body=SteerRequest, is_large=True, refuses=(503,),
     ),
     Endpoint(
         "GET", "/r/{key:.+}", redirect,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sqlite3
 import time
 from contextlib import suppress
@@ -33,6 +34,7 @@ from ocaserve.fleet import (
     stocking,
 )
 from ocaserve.fleet.app_keys import FLEET
+from ocaserve.fleet.atlas import Atlas
 from ocaserve.fleet.billing import LEDGER
 from ocaserve.fleet.draining import SHARED
 from ocaserve.fleet.fleet_metrics import REGISTRY, FleetMetrics
@@ -55,6 +57,7 @@ _log = logging.getLogger(__name__)
 
 _KEEP_EVERY_S = 5.0
 _KEPT_SHARE = 4  # between two writings so many times as long as one takes
+_LEFT_OUT = 0.1  # of the appliances: where an atlas lacks more, clients would be told of nobody
 
 OPERATORS = (
     *operating.ENDPOINTS,
@@ -129,10 +132,12 @@ def build_operators(
     return app
 
 
-def recall(state: FleetState, keeper: Keeper) -> None:
+def recall(state: FleetState, keeper: Keeper, shown: Atlas | None = None) -> None:
     """Begin with what was kept. Who was silent stays so; while nobody listened, nobody was, and who
     has tried in vain has time to come again: else there would be nobody to send clients to until
     all have reported.
+
+    shown: the atlas that workers have; None where they have none.
     """
     now = time.monotonic()
     known = keeper.load(state.tables)
@@ -144,6 +149,16 @@ def recall(state: FleetState, keeper: Keeper) -> None:
         age_s = max(until - kept.heard_at, 0.0)
         state.hear(kept.copy, now, age_s if age_s > ttl_s else min(age_s, most_s))
     state.dirty.clear()
+    atlas = shown or keeper.atlas.load()
+    if atlas is not None and _covers(atlas, state):
+        state.take_atlas(atlas)
+
+
+def _covers(atlas: Atlas, state: FleetState) -> bool:
+    """Whether it is of nearly all that have something to tell."""
+    known = atlas.appliances()
+    telling = [name for name, member in state.members.items() if len(member.copy.table)]
+    return len(known.intersection(telling)) >= (1 - _LEFT_OUT) * len(telling)
 
 
 async def keep(state: FleetState, keeper: Keeper) -> None:
@@ -167,8 +182,8 @@ async def keep(state: FleetState, keeper: Keeper) -> None:
         pause_s = _KEPT_SHARE * (time.monotonic() - begun)  # a fleet that begins has much to keep
 
 
-async def keep_now(state: FleetState, keeper: Keeper) -> str:
-    """Returns why it could not be; empty if it was."""
+async def keep_now(state: FleetState, keeper: Keeper, *, is_last: bool = False) -> str:
+    """Returns why it could not be; empty if it was. is_last: there is no other time."""
     dirty, state.dirty = state.dirty, set()
     state.drains_changed.clear()
     offset = time.time() - time.monotonic()
@@ -179,6 +194,9 @@ async def keep_now(state: FleetState, keeper: Keeper) -> str:
     try:
         found = Kept(kept, drains, time.time())
         defects = await asyncio.to_thread(keeper.save, found, forgotten)
+        atlas, now = state.atlas, math.inf if is_last else time.monotonic()
+        if keeper.atlas.is_due(atlas, now):
+            await asyncio.to_thread(keeper.atlas.save, atlas, now)
     except (sqlite3.Error, OSError) as error:
         state.dirty |= dirty
         state.drains_changed.set()

@@ -64,8 +64,8 @@ class _Section(NamedTuple):
 
 class _Head(Struct, frozen=True):
     """life: of the numbers of tables and hearers, which mean the same in all atlases that have the
-    same; 0: in no other. holders: the appliances that have each table. ranks: those that hearers name.
-    networks: of all tables, each once.
+    same; 0: in no other. holders: the appliances that have each table. ranks: those that hearers
+    name. networks: of all tables, each once.
     """
 
     life: int
@@ -204,6 +204,10 @@ class Atlas:
             return None
         both = zip_longest(before._holders, self._holders)
         return {number for number, (was, now) in enumerate(both) if was != now}
+
+    def appliances(self) -> set[str]:
+        """All whose tables it is of."""
+        return {name for names in self._holders for name in names}
 
     def holders(self, table: int) -> Sequence[str]:
         """The appliances that have a table, by its number."""

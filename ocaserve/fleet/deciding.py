@@ -53,6 +53,7 @@ class Decider:
         self.signers: dict[str, Signer] = {}
         self._atlas = draw_atlas({})
         self.rankings = Rankings(self._atlas)
+        self.is_informed = False  # nothing was shown yet
         self.policing = Policing(self._facts_of, self.rankings.known)
         self._in_force = PoliciesInForce()
         self._policies_shown = self._in_force
@@ -75,6 +76,7 @@ class Decider:
         """This is how it is now. Of servers that are as they were it has the same objects, which
         cost next to nothing here: there are thousands, and few change at a time.
         """
+        self.is_informed = True
         before, self._shown = self._shown, servers
         news = (
             [each for name, each in servers.items() if before.get(name) is not each]

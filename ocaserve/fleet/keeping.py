@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
+from ocaserve.fleet.kept_atlas import KeptAtlas
 from ocaserve.fleet.kept_tables import decode_table, encode_table
 from ocaserve.fleet.pushed_documents import (
     CapacityRow,
@@ -83,10 +84,11 @@ class _Known(Struct, frozen=True, kw_only=True):
 
 
 class Keeper:
-    """One file. Its calls wait for the disk: they are for a thread."""
+    """One file, and `atlas` beside it. Its calls wait for the disk: they are for a thread."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self.atlas = KeptAtlas(file.with_name(f"{file.stem}-atlas"))
 
     def load(self, tables: Tables) -> Kept:
         """All that is kept. A file that cannot be understood is put aside, and said so."""

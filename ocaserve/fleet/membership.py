@@ -51,11 +51,10 @@ _log = logging.getLogger(__name__)
 MOST_APPLIANCES = PLACES  # without a list of them
 _LOOKED_AT_ONCE = 256  # a millisecond, then others have their turn
 _GATHER_S = 0.05  # what is told in one moment is drawn at once
-_ATLASES_EVERY_S = 0.25  # at the most: with each, all that was ranked is ranked anew
-_REST, _LONG_REST = 2, 5  # times what an atlas took, before the next one
-_MUCH = 0.1  # of the tables: where so many were others, sites begin, and more will soon
-_MOST_REST_S = 20.0  # so that what began last is not left out for long
-_CALM = 0.02  # of the appliances: where no more had another table within a second, it is over
+_ATLASES_EVERY_S = 0.25  # at the most: workers do not look for news more often
+_REST = 3  # times what an atlas took, before the next one
+_MANY = 0.02  # of the appliances: where so many have other tables, sites begin, and more will soon
+_MOST_REST_S = 0.5  # else, whatever the last one took
 FORGET_S = 86_400.0  # an appliance that no setting names, after its last report
 
 
@@ -120,7 +119,7 @@ class FleetState:
         self.in_force = PoliciesInForce()  # as workers are shown it
         self.unpictured = asyncio.Event()
         self._is_atlas_old = asyncio.Event()
-        self._tables_came = 0  # that the atlas of then did not have
+        self._tables_came = 0  # that the last atlas was not drawn of
 
     # -- what is reported ------------------------------------------------------------------------
 
@@ -387,40 +386,38 @@ class FleetState:
 
     async def keep_atlas(self) -> None:
         """Make another atlas where tables have changed, again and again."""
-        drawn_at, rest = -math.inf, _REST
+        drawn_at = -math.inf
         while True:
             await self._is_atlas_old.wait()
-            rested_s = time.monotonic() - drawn_at
-            pause_s = max(_ATLASES_EVERY_S, min(rest * self.atlas_s, _MOST_REST_S)) - rested_s
-            if rest == _LONG_REST:
-                await self._wait_for_calm(pause_s)
-            else:
-                await asyncio.sleep(max(_GATHER_S, pause_s))
+            await asyncio.sleep(max(drawn_at + self._rest_s() - time.monotonic(), _GATHER_S))
             self._is_atlas_old.clear()
-            tables = {name: member.copy.table for name, member in self.members.items()}
-            known = self.atlas.tables
-            news = sum(known.get(name) is not table for name, table in tables.items())
-            rest = _LONG_REST if news > _MUCH * len(tables) else _REST
+            self._tables_came = 0
             begun = time.monotonic()
-            try:
-                image = await asyncio.to_thread(self._survey.draw, tables)
-            except Exception:
-                self._survey = Survey(time.time_ns())  # what it knows may be half of what it was to know
-                raise
-            self.atlas = Atlas(image, tables)
+            await self._draw_atlas()
             drawn_at = time.monotonic()
             self.atlas_s = drawn_at - begun
-            self.rankings.follow(self.atlas)
-            self.unpictured.set()
 
-    async def _wait_for_calm(self, most_s: float) -> None:
-        """Until hardly any table comes any more, or for so long."""
-        until, came = time.monotonic() + most_s, self._tables_came
-        while (left_s := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(left_s, 1.0))
-            before, came = came, self._tables_came
-            if came - before <= _CALM * len(self.members):
-                return
+    async def _draw_atlas(self) -> None:
+        tables = {name: member.copy.table for name, member in self.members.items()}
+        try:
+            image = await asyncio.to_thread(self._survey.draw, tables)
+        except Exception:
+            self._survey = Survey(time.time_ns())  # this one may know half of it
+            raise
+        self.take_atlas(Atlas(image, tables))
+
+    def take_atlas(self, atlas: Atlas) -> None:
+        """It is in force now."""
+        self.atlas = atlas
+        self.rankings.follow(atlas)
+        self.unpictured.set()
+
+    def _rest_s(self) -> float:
+        """After an atlas, before the next one."""
+        rest_s = _REST * self.atlas_s
+        if self._tables_came <= _MANY * len(self.members):
+            rest_s = min(rest_s, _MOST_REST_S)
+        return max(rest_s, _ATLASES_EVERY_S)
 
 
 def place_of(site: FleetSite) -> Place | None:

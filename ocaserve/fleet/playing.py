@@ -19,7 +19,13 @@ from ocaserve.control.auth import Role
 from ocaserve.control.endpoints import Endpoint
 from ocaserve.control.lanes import Lane
 from ocaserve.control.problems import Problem
-from ocaserve.fleet.answering import client_of, nobody, session_field, viewer_of
+from ocaserve.fleet.answering import (
+    client_of,
+    insist_that_it_knows,
+    nobody,
+    session_field,
+    viewer_of,
+)
 from ocaserve.fleet.client_desk import ClientCall
 from ocaserve.fleet.client_urls import Object, parse_key
 from ocaserve.fleet.dash_playlists import MEDIA_TYPE_DASH, add_dash_pathways
@@ -78,6 +84,7 @@ class SteeringManifest(Struct, frozen=True, omit_defaults=True):
 
 async def play(asked: ClientCall) -> Reply:
     """The object's own playlist, with a pathway for each of those that can serve the client."""
+    insist_that_it_knows(asked.decider)
     client = viewer_of(asked)
     (name,) = asked.parts
     kind = _KINDS.get(name[name.rfind(".") :])

@@ -82,9 +82,9 @@ async def _serve(given: Given, folder: Path, sheet: GrantSheet) -> None:
     # What is kept in memory alone outlives this process, and ends with the run.
     keeper = Keeper(file or folder / _KEPT_FOR_THE_RUN) if shared is None else None
     ledger = open_ledger(settings, file)
-    if keeper is not None:
-        recall(state, keeper)
     publisher = Publisher(state, folder, sheet)
+    if keeper is not None:
+        recall(state, keeper, publisher.find_shown())
     is_over = asyncio.Event()
     link = Link(given.channel)
 
@@ -133,7 +133,7 @@ async def _serve(given: Given, folder: Path, sheet: GrantSheet) -> None:
         await is_over.wait()
         flushing.cancel()
     if keeper is not None:
-        await keep_now(state, keeper)
+        await keep_now(state, keeper, is_last=True)
 
 
 @contextmanager

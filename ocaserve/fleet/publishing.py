@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from ocaserve.fleet.atlas import Atlas
 from ocaserve.fleet.client_urls import Signer
 from ocaserve.fleet.contents import index_keys
 from ocaserve.fleet.decision_notes import DecisionNotes
 from ocaserve.fleet.decisions import Server
 from ocaserve.fleet.grant_sheet import GrantSheet
 from ocaserve.fleet.membership import FleetState
-from ocaserve.fleet.picture_files import Exhibits
+from ocaserve.fleet.picture_files import Exhibits, Gallery
 from ocaserve.fleet.pictures import NOTES, PICTURE, Picture, PicturedContent, PicturedServer
 from ocaserve.fleet.presence import Sighting
 from ocaserve.fleet.sharing_out import SharingOut
@@ -67,8 +68,16 @@ class Publisher:
         self._exhibits = Exhibits(folder)
         self._pictured: dict[str, _Pictured] = {}
         self._began = time.monotonic()
+        self._was_shown = (folder / PICTURE).exists()  # something, by a process before this one
 
     # -- pictures --------------------------------------------------------------------------------
+
+    def find_shown(self) -> Atlas | None:
+        """The atlas of the last picture; None where there is none that can be read."""
+        try:
+            return Gallery(self._folder).look().atlas
+        except (OSError, msgspec.MsgspecError):
+            return None
 
     async def keep_publishing(self) -> None:
         """A picture of what is known, whenever that is something else."""
@@ -99,10 +108,10 @@ class Publisher:
         """
         state = self._state
         is_new = time.monotonic() - self._began < state.settings.report_ttl_s
-        if not is_new or state.atlas.tables:
+        if not is_new or state.atlas.tables or len(state.atlas):
             return False
         is_kept = any(len(member.copy.table) for member in state.members.values())
-        return is_kept or (self._folder / PICTURE).exists()
+        return is_kept or self._was_shown
 
     def draw(self) -> Callable[[], None]:
         """What puts a picture of what is known now in its place; for a thread. Raises OSError."""

@@ -276,6 +276,24 @@ async def test_redirect(app: FleetApp) -> None:
     assert (await app.call(app.clients, "GET", "/r/a//b?ip=11.1.1.1")).status == 404
 
 
+async def test_a_worker_that_knows_nothing_yet_does_not_say_nobody(app: FleetApp) -> None:
+    """Players that play already stay where they are."""
+    await app.know(a=WIDE)
+    await app.clients.look()
+    app.clients.decider.is_informed = False
+    for method, path, body in (
+        ("POST", "/v1/steer", {"client": {"ip": "11.1.1.1"}, "objects": ["film.mp4"]}),
+        ("GET", "/r/film.mp4?ip=11.1.1.1", None),
+        ("GET", "/play/folder/film.m3u8?ip=11.1.1.1", None),
+    ):
+        answer = await app.call(app.clients, method, path, body)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    path = "/v1/steering/hls/ab/folder/film.m3u8?_HLS_pathway=ab"
+    assert (await app.call(app.clients, "GET", path)).status == 200
+    await app.know(b=WIDE)
+    assert (await app.serve("11.1.1.1"))["objects"]["film.mp4"]
+
+
 async def test_nobody_can_take_it(app: FleetApp) -> None:
     """503 where somebody is meant for the client; and health says so."""
     drained = {"state": "draining", "takes_traffic": False, "reasons": ["fans"]}

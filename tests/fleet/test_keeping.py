@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import zlib
@@ -25,6 +26,7 @@ from ocaserve.fleet.pushed_documents import CapacityRow, Copy, HealthRow, PlaceR
 from ocaserve.fleet.tables import NO_ROUTES, Rank, Tables
 from ocaserve.fleet.turn_up import TurnUp
 from ocaserve.settings.fleet import Fleet, load_fleet
+from tests.support.waiting import until
 
 ROUTES = {
     "11.0.0.0/8": Rank(1, 0), "12.0.0.0/8": Rank(1, 0, True, 0.5), "2001:db8::/32": Rank(2, 7),
@@ -182,3 +184,34 @@ def test_a_file_that_cannot_be_opened_stays(
         recall(state, Keeper(tmp_path / "fleet.db"))
     assert "begins without what was kept" in caplog.text
     assert (tmp_path / "fleet.db").is_dir()
+
+
+async def test_a_restart_begins_with_the_atlas_of_before(tmp_path: Path) -> None:
+    """Until another is drawn; a damaged one, and one that lacks many, is none."""
+    keeper, now = Keeper(tmp_path / "fleet.db"), time.monotonic()
+    state = FleetState(load_fleet(None))
+    for name in ("oca-1", "oca-2"):
+        state.hear(copy_of(state, name), now)
+    drawing = asyncio.create_task(state.keep_atlas())
+    await until(lambda: len(state.atlas) > 0)
+    drawing.cancel()
+    assert await keep_now(state, keeper) == ""
+    file = tmp_path / "fleet-atlas"
+    assert file.stat().st_mode & 0o077 == 0
+    stamp = file.stat().st_mtime_ns
+    other = begin_again(keeper)
+    assert len(other.atlas) == 3
+    assert other.rank(4, 11 << 24, None).groups
+    assert await keep_now(other, keeper, is_last=True) == ""
+    assert file.stat().st_mtime_ns == stamp, "it was not drawn here"
+    state.hear(copy_of(state, "oca-3"), now)
+    assert await keep_now(state, keeper) == ""
+    assert len(begin_again(keeper).atlas) == 0, "oca-3 would be told of to nobody"
+    file.write_bytes(b"x" * 100)
+    assert len(begin_again(keeper).atlas) == 0
+
+
+def begin_again(keeper: Keeper) -> FleetState:
+    state = FleetState(load_fleet(None))
+    recall(state, keeper)
+    return state
