@@ -113,14 +113,6 @@ class ControlPlane:
         finally:
             connection.close()
 
-    def is_serving(self) -> bool:
-        """Whether some appliance takes clients."""
-        try:
-            self.ask("GET", "/healthz")
-        except (OSError, HTTPException, LoadFailure):
-            return False
-        return True
-
     def knows(self) -> tuple[int, bool]:
         """How many appliances, and whether it reaches what it shares."""
         try:

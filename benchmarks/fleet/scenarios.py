@@ -26,6 +26,7 @@ ANSWER_MS = 5.0
 OVERLOAD_S = 30.0
 _SKEW_S = 300.0
 _ANSWERED_S = 60.0
+_LOOKED_AT = 1_000  # answers
 
 
 class Kind(Enum):
@@ -121,7 +122,7 @@ async def kill_the_plane(stage: Stage) -> list[Line]:
     await asyncio.sleep(down_s)
     await asyncio.to_thread(stage.planes[0].start)
     back_at = time.monotonic()
-    first_s = await stage.wait_until("an answer", lambda: _someone_is_served(stage), BACK_S)
+    first_s = await stage.wait_until("an answer", lambda: _is_answered(stage, back_at), BACK_S)
     stage.clients.away.append((gone_at, time.monotonic()))
     stage.checker.unsure_until = time.monotonic() + stage.checker.bounds.silent_s
     before = dict(stage.pushing.taken_at)
@@ -142,8 +143,10 @@ async def kill_the_plane(stage: Stage) -> list[Line]:
     ]
 
 
-def _someone_is_served(stage: Stage) -> bool:
-    return stage.planes[0].is_serving()
+def _is_answered(stage: Stage, since: float) -> bool:
+    """Whether somebody who has asked since then was told where to go."""
+    answers = stage.clients.answers[-_LOOKED_AT:]
+    return any(each.at >= since and each.status == 200 for each in answers)
 
 
 async def lose_a_site(stage: Stage) -> list[Line]:

@@ -68,7 +68,7 @@ class FleetMetrics(Collector):
                 "Of these, those that clients are offered.",
                 state.stock.presence.live,
             ),
-            ("atlas_seconds", "What making the last atlas took.", state.atlas_s),
+            ("atlas_seconds", "CPU that making the last atlas took.", state.atlas_s),
         ):
             yield GaugeMetricFamily(f"ocaserve_fleet_{name}", about, value)
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from ocaserve.control.contained_defects import ControlDefects
 from ocaserve.fleet.atlas import Atlas
 from ocaserve.fleet.client_urls import ClientLocation, Signer
+from ocaserve.fleet.cpu_time import with_cost
 from ocaserve.fleet.decision_notes import DecisionNotes
 from ocaserve.fleet.decisions import Candidate, Labels, Place, Server, SiteKind
 from ocaserve.fleet.grant_sheet import PLACES
@@ -96,7 +97,7 @@ class FleetState:
         self.tables = Tables()
         self._survey = Survey(time.time_ns())
         self.atlas = Atlas(self._survey.draw({}))
-        self.atlas_s = 0.0  # that making the last one took
+        self.atlas_s = 0.0  # of CPU, that making the last one took
         self.outcomes: Counter[DocumentOutcome] = Counter()
         self.defects = ControlDefects()
         self.journal = Journal(settings.answer_ttl_s)
@@ -392,15 +393,15 @@ class FleetState:
             await asyncio.sleep(max(drawn_at + self._rest_s() - time.monotonic(), _GATHER_S))
             self._is_atlas_old.clear()
             self._tables_came = 0
-            begun = time.monotonic()
             await self._draw_atlas()
             drawn_at = time.monotonic()
-            self.atlas_s = drawn_at - begun
 
     async def _draw_atlas(self) -> None:
         tables = {name: member.copy.table for name, member in self.members.items()}
         try:
-            image = await asyncio.to_thread(self._survey.draw, tables)
+            image, self.atlas_s = await asyncio.to_thread(
+                with_cost, lambda: self._survey.draw(tables)
+            )
         except Exception:
             self._survey = Survey(time.time_ns())  # this one may know half of it
             raise

@@ -16,6 +16,7 @@ import msgspec
 from ocaserve.fleet.atlas import Atlas
 from ocaserve.fleet.client_urls import Signer
 from ocaserve.fleet.contents import index_keys
+from ocaserve.fleet.cpu_time import with_cost
 from ocaserve.fleet.decision_notes import DecisionNotes
 from ocaserve.fleet.decisions import Server
 from ocaserve.fleet.grant_sheet import GrantSheet
@@ -91,10 +92,9 @@ class Publisher:
                 await asyncio.sleep(_GATHER_S)
                 continue
             unpictured.clear()
-            begun = time.monotonic()
             try:
-                await asyncio.to_thread(self.draw())
-                fault, drawing_s = "", time.monotonic() - begun
+                _, drawing_s = await asyncio.to_thread(with_cost, self.draw())
+                fault = ""
             except OSError as error:
                 if not fault:
                     _log.error("fleet: workers cannot be told what has changed: %s", error)
