@@ -6,7 +6,6 @@ import time
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -16,7 +15,7 @@ from bgp.prefixes import WIDTH, parse_prefix
 from ocaserve.routing.forms import Form
 from ocaserve.steering.objects import Holdings
 from ocaserve.steering.report import SCHEMA
-from ocaserve.steering.table_digest import share_of, text_of
+from ocaserve.steering.table_digest import name_of, share_of, text_of
 
 _MODULUS = 1 << 128
 _PEER = 1
@@ -188,11 +187,8 @@ def _hashes(text: str, code: tuple[int, int, int], rank: tuple[int, int]) -> tup
     """A network's shares of both digests, as docs/report.md has them."""
     family, length, bits = code
     start = bits << (WIDTH[family] - length)
-    return _hash(text.encode()), share_of(family, start << 8 | length, text_of(*rank))
-
-
-def _hash(data: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=16).digest(), "big")
+    name = name_of(family, start << 8 | length)
+    return share_of(text.encode()), share_of(name, text_of(*rank))
 
 
 class ModelAppliance:

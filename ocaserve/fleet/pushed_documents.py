@@ -6,7 +6,7 @@ nothing, and what cannot be gone on from asks for the whole report.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -253,7 +253,7 @@ def _find_table(tables: Tables, before: Table, document: PushedDocument) -> Tabl
     else:
         try:
             base = NO_ROUTES if is_whole else before
-            table = tables.change(base, _news(document)) if document.routes else base
+            table = tables.change(base, _news(document, tables)) if document.routes else base
         except ValueError as error:
             raise DocumentError(wrong, f"routes: {error}") from error
     if document.prefix_digest and f"{table.prefix_digest:032x}" != document.prefix_digest:
@@ -288,13 +288,14 @@ def _hold(before: HeldObjects | None, document: PushedDocument) -> HeldObjects |
     return HeldObjects(row.manifest, row.count, bytes(here))
 
 
-def _news(document: PushedDocument) -> Iterator[tuple[str, Rank | None]]:
-    """The best route of each network stands first."""
-    ranks = {number: row.rank for number, row in document.attributes.items()}
-    for text, routes in document.routes.items():
-        if not routes:
-            yield text, None
-        elif (rank := ranks.get(routes[0].attributes)) is not None:
-            yield text, rank
-        else:
-            raise ValueError(f"{text[:60]!r}: attributes {routes[0].attributes} are not told")
+def _news(document: PushedDocument, tables: Tables) -> Iterable[tuple[str, Rank | None]]:
+    """The best route of each network stands first. Raises ValueError."""
+    ranks = {number: tables.intern(row.rank) for number, row in document.attributes.items()}
+    try:
+        told = [ranks[each[0].attributes] if each else None for each in document.routes.values()]
+    except KeyError as untold:
+        (number,) = untold.args
+        found = document.routes.items()
+        text = next(text for text, each in found if each and each[0].attributes == number)
+        raise ValueError(f"{text[:60]!r}: attributes {number} are not told") from None
+    return zip(document.routes, told, strict=True)

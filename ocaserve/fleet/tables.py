@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from bgp.prefixes import WIDTH, format_prefix, parse_prefix
-from ocaserve.steering.table_digest import share_of, text_of
+from ocaserve.steering.table_digest import name_of, share_of, text_of
 
 _MODULUS = 1 << 128
 LENGTH_BITS = 8
-_MOST_PARSED = 1 << 20  # texts of networks that are kept as they were understood, 250 bytes each
+_MOST_PARSED = 1 << 20  # texts of networks that are kept as they were understood, 300 bytes each
 LENGTH_MASK = (1 << LENGTH_BITS) - 1
 
 
@@ -83,6 +82,10 @@ class Table:
 
 NO_ROUTES = Table()
 
+_Parsed = tuple[int, int, bytes, int]
+"""A network: family, code, its name in `digest`, its share of `prefix_digest` as it is written. A
+plain tuple, which is made quickly and of which garbage collections soon take no notice."""
+
 
 class Tables:
     """Each table there is once, for as long as somebody holds it."""
@@ -106,17 +109,17 @@ class Tables:
         digest, prefix_digest = table.digest, table.prefix_digest
         # Whole tables have tens of thousands of networks, and most of them nothing from before.
         for text, told in news:
-            family, code, share = self._networks.get(text) or self._parse(text)
+            family, code, name, share = self._networks.get(text) or self._parse(text)
             changed = new[family]
             old = changed[code] if code in changed else before[family].get(code)
             if old is not None:
-                digest -= share_of(family, code, self._write(old).text)
+                digest -= share_of(name, self._write(old).text)
                 prefix_digest -= share
             if told is None:
                 changed[code] = None
                 continue
             rank, rank_text = self._ranks.get(told) or self._write(told)
-            digest += share_of(family, code, rank_text)
+            digest += share_of(name, rank_text)
             prefix_digest += share
             changed[code] = rank
         digest %= _MODULUS
@@ -148,16 +151,10 @@ class Tables:
         """Sites hear the same networks: most were parsed before, and all share one code."""
         if len(self._networks) >= _MOST_PARSED:
             self._networks.clear()
-        parsed = self._networks[text] = _Parsed(*parse_network(text), _hash(text.encode()))
+        family, code = parse_network(text)
+        parsed = family, code, name_of(family, code), share_of(text.encode())
+        self._networks[text] = parsed
         return parsed
-
-
-class _Parsed(NamedTuple):
-    """A network, and its share of `prefix_digest` as it is written."""
-
-    family: int
-    code: int
-    share: int
 
 
 class _Written(NamedTuple):
@@ -174,7 +171,3 @@ def _put_together(before: Routes, new: Mapping[int, Mapping[int, Rank | None]]) 
         for code in [code for code, rank in changed.items() if rank is None]:
             del ranks[code]
     return routes  # type: ignore[return-value]  # what is None is out again
-
-
-def _hash(data: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=16).digest(), "big")

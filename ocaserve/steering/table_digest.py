@@ -18,16 +18,23 @@ from ocaserve.steering.paths import DIGEST_BYTES, AttributeSet, Entry, paths_of
 _MODULUS = 1 << (8 * DIGEST_BYTES)
 _LENGTH_BITS = 8
 _UNMARKED = (False, 1.0)
+_EMPTY = blake2b(digest_size=DIGEST_BYTES)  # a copy takes half as long as a new one
 
 
 class _Marks(msgspec.Struct):
     weight: float = 1.0
 
 
-def share_of(family: int, code: int, rank: bytes) -> int:
-    """A network's share. code: `start << 8 | length`. rank: as `text_of` has it."""
-    digest = blake2b(b"%d %x %b" % (family, code, rank), digest_size=DIGEST_BYTES).digest()
-    return int.from_bytes(digest, "big")
+def share_of(network: bytes, rank: bytes = b"") -> int:
+    """What a network adds to a digest. network: as `name_of` has it. rank: as `text_of` has it."""
+    hasher = _EMPTY.copy()
+    hasher.update(network + rank)
+    return int.from_bytes(hasher.digest(), "big")
+
+
+def name_of(family: int, code: int) -> bytes:
+    """What a network is called before its rank. code: `start << 8 | length`."""
+    return b"%d %x " % (family, code)
 
 
 def text_of(path_length: int, med: int, is_backup: bool = False, weight: float = 1.0) -> bytes:
@@ -52,7 +59,7 @@ def _shares(snapshot: Sequence[tuple[int, int, Mapping[int, Entry | None]]]) -> 
             rank = ranks.get(best.attributes)
             if rank is None:
                 rank = ranks[best.attributes] = _rank_of(best.attributes)
-            yield share_of(family, bits << shift | length, rank)
+            yield share_of(name_of(family, bits << shift | length), rank)
 
 
 def _rank_of(attributes: AttributeSet) -> bytes:

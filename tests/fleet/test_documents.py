@@ -122,6 +122,30 @@ def test_the_digest_is_held_against_the_routes() -> None:
     refuse(receiver, DocumentOutcome.MALFORMED, whole | {"serial": 3, "prefix_digest": "00"})
 
 
+def test_the_digest_of_a_table_is_that_of_the_contract() -> None:
+    """The texts are those of docs/report.md."""
+    receiver = Receiver()
+    document = report("oca-1", {"11.0.0.0/8": (2, 0), "2001:db8::/32": (1, 5)})
+    receiver.take_document(document)
+    texts = ["4 b00000008 2 0", f"6 20010db8{'0' * 24}20 1 5"]
+    assert f"{receiver.copy.table.digest:032x}" == digest_of(*texts)
+    receiver.take_document(report("oca-1", NONE, serial=2, after=1, gone=("2001:db8::/32",)))
+    assert f"{receiver.copy.table.digest:032x}" == digest_of(texts[0])
+    about = {"as_path": [1, 2], "weight": 0.5}
+    changes = report("oca-1", {"11.0.0.0/8": (2, 0)}, serial=3, after=2)
+    receiver.take_document(changes | {"attributes": {"301": about}})
+    assert f"{receiver.copy.table.digest:032x}" == digest_of("4 b00000008 2 0 0 0.5")
+
+
+def test_a_network_that_is_written_twice_counts_once() -> None:
+    """The last of them counts; in the digest, too."""
+    twice, once = Receiver(), Receiver()
+    twice.take({"11.0.0.0/8": (1, 0), "11.0.0.1/8": (2, 0)})
+    once.take({"11.0.0.0/8": (2, 0)})
+    assert twice.copy.table.routes == once.copy.table.routes
+    assert twice.copy.table.digest == once.copy.table.digest
+
+
 @pytest.mark.parametrize(
     ("about", "rank"),
     [
