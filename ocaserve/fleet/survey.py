@@ -7,6 +7,7 @@ and the intervals of the /8 that they lie in. All else is taken over.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
 from bgp.prefixes import WIDTH
@@ -33,7 +34,8 @@ class _Hearers:
         self._members: list[tuple[int, ...]] = [()]
         self._known: dict[tuple[int, ...], int] = {(): NOBODY}
         self._rank_numbers: dict[Rank, int] = {}
-        self._steps: dict[tuple[int, int], int] = {}
+        self._steps: dict[int, _Steps] = {}
+        self._remembered = 0
 
     def __len__(self) -> int:
         return len(self._members)
@@ -42,31 +44,44 @@ class _Hearers:
     def all_ranks(self) -> list[Rank]:
         return list(self._rank_numbers)
 
-    def member(self, table: int, rank: Rank) -> int:
-        """What stands for a table with a network at a rank."""
+    def steps(self, table: int, rank: Rank) -> _Steps:
+        """What it makes of sets that a table has a network at a rank, or has it no more."""
+        if self._remembered >= _MOST_REMEMBERED:
+            self._steps.clear()
+            self._remembered = 0
         number = self._rank_numbers.setdefault(rank, len(self._rank_numbers))
-        return table << _RANK_BITS | number
+        member = table << _RANK_BITS | number
+        return self._steps.setdefault(member, _Steps(self, member))
 
     def change(self, number: int, member: int) -> int:
         """The set with a member that it lacks, or without one that it has."""
-        step = number, member
-        found = self._steps.get(step)
-        if found is None:
-            found = self._find(frozenset(self._members[number]) ^ {member})
-            if len(self._steps) >= _MOST_REMEMBERED:
-                self._steps.clear()
-            self._steps[step] = found
-        return found
+        self._remembered += 1
+        members = self._members[number]
+        place = bisect_left(members, member)
+        if members[place : place + 1] == (member,):
+            return self._find(members[:place] + members[place + 1 :])
+        return self._find((*members[:place], member, *members[place:]))
 
-    def _find(self, members: frozenset[int]) -> int:
-        wanted = tuple(sorted(members))
-        number = self._known.setdefault(wanted, len(self._members))
+    def _find(self, members: tuple[int, ...]) -> int:
+        """The number of a set, of which these are the members in order."""
+        number = self._known.setdefault(members, len(self._members))
         if number == len(self._members):
-            self._members.append(wanted)
-            self.tables.extend(each >> _RANK_BITS for each in wanted)
-            self.ranks.extend(each & ((1 << _RANK_BITS) - 1) for each in wanted)
+            self._members.append(members)
+            self.tables.extend([each >> _RANK_BITS for each in members])
+            self.ranks.extend([each & ((1 << _RANK_BITS) - 1) for each in members])
             self.starts.append(len(self.tables))
         return number
+
+
+class _Steps(dict[int, int]):
+    """From sets, by number, to those with a member more, or less where they have it."""
+
+    def __init__(self, hearers: _Hearers, member: int) -> None:
+        self._hearers, self._member = hearers, member
+
+    def __missing__(self, number: int) -> int:
+        found = self[number] = self._hearers.change(number, self._member)
+        return found
 
 
 class _Part:
@@ -149,8 +164,9 @@ class Survey:
         self._known: list[Table] = []  # by that number
         self._free: list[int] = []
         self._digests: dict[str, int] = {}  # by the appliance that has the table
+        # Of each network who hears it, by its code: those within a part, and those around parts.
         self._heard = {family: [dict[int, int]() for _ in range(_PARTS)] for family in WIDTH}
-        self._networks = 0  # each once
+        self._around = {family: dict[int, int]() for family in WIDTH}
         self._parts: dict[tuple[int, int], _Part] = {}  # where somebody has heard something
         self._changed: set[tuple[int, int]] = set()
 
@@ -161,7 +177,12 @@ class Survey:
             self._begin_anew()
         self._follow(tables)
         for family, part in self._changed:
-            self._parts[family, part] = _Part(family, part, self._heard[family][part])
+            around = {
+                code: hearers
+                for code, hearers in self._around[family].items()
+                if part in _parts_of(family, code)
+            }
+            self._parts[family, part] = _Part(family, part, around | self._heard[family][part])
         self._changed.clear()
         return self._join(tables)
 
@@ -201,22 +222,25 @@ class Survey:
 
     def _toggle(self, family: int, place: int, news: Iterable[tuple[int, Rank]]) -> None:
         """A table has networks at ranks, or does not have them any more."""
-        heard, changed = self._heard[family], set[int]()
-        members: dict[Rank, int] = {}
+        heard, around = self._heard[family], self._around[family]
+        changed, all_steps = set[int](), dict[Rank, _Steps]()
+        shift = WIDTH[family] + LENGTH_BITS - _PART_BITS
         for code, rank in news:
-            member = members.get(rank)
-            if member is None:
-                member = members[rank] = self._hearers.member(place, rank)
-            parts = _parts_of(family, code)
-            before = heard[parts[0]].get(code, NOBODY)
-            hearers = self._hearers.change(before, member)
-            for part in parts:
-                if hearers == NOBODY:
-                    del heard[part][code]
-                else:
-                    heard[part][code] = hearers
-            changed.update(parts)
-            self._networks += (before == NOBODY) - (hearers == NOBODY)
+            steps = all_steps.get(rank)
+            if steps is None:
+                steps = all_steps[rank] = self._hearers.steps(place, rank)
+            if code & LENGTH_MASK >= _PART_BITS:
+                part = code >> shift
+                networks = heard[part]
+                changed.add(part)
+            else:
+                networks = around
+                changed.update(_parts_of(family, code))
+            hearers = steps[networks.get(code, NOBODY)]
+            if hearers == NOBODY:
+                del networks[code]
+            else:
+                networks[code] = hearers
         self._changed.update((family, part) for part in changed)
 
     # -- the image -------------------------------------------------------------------------------
@@ -256,7 +280,10 @@ class Survey:
                 regions.extend(shifted)
             named = (("highs", highs), ("lows", lows), ("regions", regions))
             arrays |= {f"{family}.{name}": numbers for name, numbers in named}
-        return join_image(self._life, holders, self._hearers.all_ranks, self._networks, arrays)
+        networks = sum(
+            sum(map(len, self._heard[family])) + len(self._around[family]) for family in WIDTH
+        )
+        return join_image(self._life, holders, self._hearers.all_ranks, networks, arrays)
 
 
 def _shift(numbers: Sequence[int], by: int) -> array[int]:
@@ -265,9 +292,9 @@ def _shift(numbers: Sequence[int], by: int) -> array[int]:
 
 
 def _parts_of(family: int, code: int) -> range:
-    """Those that a network lies in: one, unless it is shorter than they are."""
+    """Those that a network that is shorter than they are lies around."""
     first, length = code >> (WIDTH[family] + LENGTH_BITS - _PART_BITS), code & LENGTH_MASK
-    return range(first, first + (1 << max(_PART_BITS - length, 0)))
+    return range(first, first + (1 << (_PART_BITS - length)))
 
 
 def draw_atlas(tables: Mapping[str, Table]) -> Atlas:
