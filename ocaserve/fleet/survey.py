@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bgp.prefixes import WIDTH
 from ocaserve.fleet.atlas import NOBODY, NOWHERE, Atlas, join_image
-from ocaserve.fleet.tables import LENGTH_BITS, LENGTH_MASK, NO_ROUTES, Rank, Table, start_and_length
+from ocaserve.fleet.tables import LENGTH_BITS, LENGTH_MASK, NO_ROUTES, Rank, Table
 
 _PART_BITS = 8  # parts of a family's addresses are laid out by themselves
 _PARTS = 1 << _PART_BITS
@@ -91,30 +91,21 @@ class _Part:
 
     def __init__(self, family: int, number: int, heard: Mapping[int, int]) -> None:
         """heard: who hears each network that lies there, or around it, by its code."""
-        self._end = (number + 1) << (WIDTH[family] - _PART_BITS)
-        self.lengths, self.around = array("B"), array("I")
-        self.highs, self.lows = array("Q"), array("Q")  # of the regions
-        self.hearers = array("I")
-        self.begin_highs, self.begin_lows = array("Q"), array("Q")  # of the intervals
-        self.regions = array("I")
+        codes = sorted(heard)
         first = number << (WIDTH[family] - _PART_BITS)
-        self._begin(first, NOWHERE)
-        open_ones: list[
-            tuple[int, int]
-        ] = []  # of each its end, behind its last address; its region
-        for code in sorted(heard):
-            start, length = start_and_length(code)
-            self._close(open_ones, start)
-            region = self._add(
-                start, length, heard[code], open_ones[-1][1] if open_ones else NOWHERE
-            )
-            self._begin(max(start, first), region)
-            open_ones.append((start + (1 << (WIDTH[family] - length)), region))
-        self._close(open_ones, self._end - 1)
-        self.room = -(-len(self.lengths) // _ROOM) * _ROOM
-        unused = self.room - len(self.lengths)
-        for numbers in (self.lengths, self.around, self.highs, self.lows, self.hearers):
-            numbers.extend([0] * unused)
+        end = (number + 1) << (WIDTH[family] - _PART_BITS)
+        around, intervals = _nest(family, codes, first, end)
+        self.room = -(-len(codes) // _ROOM) * _ROOM
+        unused = [0] * (self.room - len(codes))
+        starts = [code >> LENGTH_BITS for code in codes]
+        self.lengths = array("B", [code & LENGTH_MASK for code in codes] + unused)
+        self.highs = array("Q", [start >> _LOW_BITS for start in starts] + unused)
+        self.lows = array("Q", [start & _LOW_MASK for start in starts] + unused)
+        self.around = array("I", around + unused)
+        self.hearers = array("I", [heard[code] for code in codes] + unused)
+        self.begin_highs = array("Q", [begin >> _LOW_BITS for begin in intervals])
+        self.begin_lows = array("Q", [begin & _LOW_MASK for begin in intervals])
+        self.regions = array("I", intervals.values())
         self._shifted: tuple[int, array[int], array[int]] | None = None
 
     def shifted(self, behind: int) -> tuple[array[int], array[int]]:
@@ -123,29 +114,29 @@ class _Part:
             self._shifted = behind, _shift(self.around, behind), _shift(self.regions, behind)
         return self._shifted[1:]
 
-    def _add(self, start: int, length: int, hearers: int, around: int) -> int:
-        self.lengths.append(length)
-        self.highs.append(start >> _LOW_BITS)
-        self.lows.append(start & _LOW_MASK)
-        self.around.append(around)
-        self.hearers.append(hearers)
-        return len(self.lengths)
 
-    def _begin(self, address: int, region: int) -> None:
-        """From this address on it is that region. Addresses come in order."""
-        high, low = address >> _LOW_BITS, address & _LOW_MASK
-        if self.regions and self.begin_highs[-1] == high and self.begin_lows[-1] == low:
-            self.regions[-1] = region
-        elif not self.regions or self.regions[-1] != region:
-            self.begin_highs.append(high)
-            self.begin_lows.append(low)
-            self.regions.append(region)
-
-    def _close(self, open_ones: list[tuple[int, int]], until: int) -> None:
-        """Leave those that end at or before an address for what lies around them."""
-        while open_ones and open_ones[-1][0] <= until:
-            end, _ = open_ones.pop()
-            self._begin(end, open_ones[-1][1] if open_ones else NOWHERE)
+def _nest(
+    family: int, codes: Iterable[int], first: int, end: int
+) -> tuple[list[int], dict[int, int]]:
+    """Of networks in order, regions from 1 on, the one around each; and the region of each interval
+    by where it begins. first, end: of the addresses that count, and behind the last one.
+    """
+    width, around, intervals = WIDTH[family], list[int](), {first: NOWHERE}
+    # Of the networks that an address lies in where each ends, behind its last one, and its region.
+    ends, regions = [end], [NOWHERE]
+    for region, code in enumerate(codes, 1):
+        start, length = code >> LENGTH_BITS, code & LENGTH_MASK
+        while ends[-1] <= start:
+            regions.pop()
+            intervals[ends.pop()] = regions[-1]
+        around.append(regions[-1])
+        ends.append(start + (1 << (width - length)))
+        regions.append(region)
+        intervals[start | first] = region  # one around the part begins with it
+    while ends[-1] < end:
+        regions.pop()
+        intervals[ends.pop()] = regions[-1]
+    return around, intervals
 
 
 class Survey:
