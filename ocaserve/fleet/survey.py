@@ -1,22 +1,24 @@
 """Draws atlases one after the other, each of what has changed since the one before.
 
 A table that changes a little changes little of the image: who hears the networks that are others,
-and the intervals of the /8 that they lie in. All else is taken over.
+and the intervals of the part of all addresses that they lie in. All else is taken over.
 """
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from bgp.prefixes import WIDTH
 from ocaserve.fleet.atlas import NOBODY, NOWHERE, Atlas, join_image
 from ocaserve.fleet.tables import LENGTH_BITS, LENGTH_MASK, NO_ROUTES, Rank, Table
 
-_PART_BITS = 8  # parts of a family's addresses are laid out by themselves
-_PARTS = 1 << _PART_BITS
-_ROOM = 16  # regions of a part are counted in steps of so many: few changes move those behind
+_PART_BITS = {4: 12, 6: 20}
+"""Parts of a family's addresses are laid out by themselves. More of them take longer to put
+together, fewer longer to lay out: a full table has some thousand of some hundred networks."""
+_ROOM = 8  # regions of a part are counted in steps of so many: few changes move those behind
 _RANK_BITS = 32
 _LOW_BITS = 64
 _LOW_MASK = (1 << _LOW_BITS) - 1
@@ -84,17 +86,18 @@ class _Steps(dict[int, int]):
         return found
 
 
-class _Part:
-    """A /8 as it is laid out: its regions from 1 on, and where intervals begin. room: in the
-    image, for regions; what is left of it is of no network.
+class _Layout:
+    """Networks of a stretch of addresses: their regions from 1 on, and where intervals begin. room:
+    in the image, for regions; what is left of it is of no network.
     """
 
-    def __init__(self, family: int, number: int, heard: Mapping[int, int]) -> None:
-        """heard: who hears each network that lies there, or around it, by its code."""
+    def __init__(self, family: int, first: int, end: int, heard: Mapping[int, int]) -> None:
+        """first, end: of the addresses, and behind the last one. heard: who hears each network that
+        lies there, by its code.
+        """
         codes = sorted(heard)
-        first = number << (WIDTH[family] - _PART_BITS)
-        end = (number + 1) << (WIDTH[family] - _PART_BITS)
         around, intervals = _nest(family, codes, first, end)
+        self.first, self.end = first, end
         self.room = -(-len(codes) // _ROOM) * _ROOM
         unused = [0] * (self.room - len(codes))
         starts = [code >> LENGTH_BITS for code in codes]
@@ -103,23 +106,27 @@ class _Part:
         self.lows = array("Q", [start & _LOW_MASK for start in starts] + unused)
         self.around = array("I", around + unused)
         self.hearers = array("I", [heard[code] for code in codes] + unused)
+        self.begins = list(intervals)
         self.begin_highs = array("Q", [begin >> _LOW_BITS for begin in intervals])
         self.begin_lows = array("Q", [begin & _LOW_MASK for begin in intervals])
         self.regions = array("I", intervals.values())
-        self._shifted: tuple[int, array[int], array[int]] | None = None
+        self._placed: tuple[tuple[int, int], array[int], array[int]] | None = None
 
-    def shifted(self, behind: int) -> tuple[array[int], array[int]]:
-        """`around` and `regions`, where so many regions of other parts come before."""
-        if self._shifted is None or self._shifted[0] != behind:
-            self._shifted = behind, _shift(self.around, behind), _shift(self.regions, behind)
-        return self._shifted[1:]
+    def place(self, behind: int, base: int) -> tuple[array[int], array[int]]:
+        """`around` and `regions`, where so many regions of others come before. base: the region
+        that all of it lies in.
+        """
+        asked = behind, base
+        if self._placed is None or self._placed[0] != asked:
+            self._placed = asked, _shift(self.around, *asked), _shift(self.regions, *asked)
+        return self._placed[1:]
 
 
 def _nest(
     family: int, codes: Iterable[int], first: int, end: int
 ) -> tuple[list[int], dict[int, int]]:
     """Of networks in order, regions from 1 on, the one around each; and the region of each interval
-    by where it begins. first, end: of the addresses that count, and behind the last one.
+    by where it begins. first, end: of the addresses, and behind the last one.
     """
     width, around, intervals = WIDTH[family], list[int](), {first: NOWHERE}
     # Of the networks that an address lies in where each ends, behind its last one, and its region.
@@ -132,7 +139,7 @@ def _nest(
         around.append(regions[-1])
         ends.append(start + (1 << (width - length)))
         regions.append(region)
-        intervals[start | first] = region  # one around the part begins with it
+        intervals[start] = region
     while ends[-1] < end:
         regions.pop()
         intervals[ends.pop()] = regions[-1]
@@ -156,10 +163,11 @@ class Survey:
         self._free: list[int] = []
         self._digests: dict[str, int] = {}  # by the appliance that has the table
         # Of each network who hears it, by its code: those within a part, and those around parts.
-        self._heard = {family: [dict[int, int]() for _ in range(_PARTS)] for family in WIDTH}
+        self._heard = {family: defaultdict[int, dict[int, int]](dict) for family in WIDTH}
         self._around = {family: dict[int, int]() for family in WIDTH}
-        self._parts: dict[tuple[int, int], _Part] = {}  # where somebody has heard something
-        self._changed: set[tuple[int, int]] = set()
+        self._parts: dict[int, dict[int, _Layout]] = {family: {} for family in WIDTH}
+        self._grounds = {family: _Layout(family, 0, 1 << WIDTH[family], {}) for family in WIDTH}
+        self._changed = {family: set[int]() for family in WIDTH}  # parts
 
     def draw(self, tables: Mapping[str, Table]) -> bytes:
         """The image of what all tables say. tables: by the id of the appliance that has it."""
@@ -167,15 +175,23 @@ class Survey:
             self._life += 1
             self._begin_anew()
         self._follow(tables)
-        for family, part in self._changed:
-            around = {
-                code: hearers
-                for code, hearers in self._around[family].items()
-                if part in _parts_of(family, code)
-            }
-            self._parts[family, part] = _Part(family, part, around | self._heard[family][part])
-        self._changed.clear()
+        for family in WIDTH:
+            self._lay_out(family)
         return self._join(tables)
+
+    def _lay_out(self, family: int) -> None:
+        """What has changed."""
+        heard, parts = self._heard[family], self._parts[family]
+        shift = WIDTH[family] - _PART_BITS[family]
+        for number in self._changed[family]:
+            if heard[number]:
+                ends = number << shift, (number + 1) << shift
+                parts[number] = _Layout(family, *ends, heard[number])
+            else:
+                del heard[number]
+                parts.pop(number, None)
+        self._changed[family].clear()
+        self._grounds[family] = _Layout(family, 0, 1 << WIDTH[family], self._around[family])
 
     # -- what has changed ------------------------------------------------------------------------
 
@@ -213,28 +229,54 @@ class Survey:
 
     def _toggle(self, family: int, place: int, news: Iterable[tuple[int, Rank]]) -> None:
         """A table has networks at ranks, or does not have them any more."""
-        heard, around = self._heard[family], self._around[family]
-        changed, all_steps = set[int](), dict[Rank, _Steps]()
-        shift = WIDTH[family] + LENGTH_BITS - _PART_BITS
+        heard, around, bits = self._heard[family], self._around[family], _PART_BITS[family]
+        changed, all_steps = self._changed[family], dict[Rank, _Steps]()
+        shift = WIDTH[family] + LENGTH_BITS - bits
         for code, rank in news:
             steps = all_steps.get(rank)
             if steps is None:
                 steps = all_steps[rank] = self._hearers.steps(place, rank)
-            if code & LENGTH_MASK >= _PART_BITS:
+            if code & LENGTH_MASK >= bits:
                 part = code >> shift
                 networks = heard[part]
                 changed.add(part)
             else:
                 networks = around
-                changed.update(_parts_of(family, code))
             hearers = steps[networks.get(code, NOBODY)]
             if hearers == NOBODY:
                 del networks[code]
             else:
                 networks[code] = hearers
-        self._changed.update((family, part) for part in changed)
 
     # -- the image -------------------------------------------------------------------------------
+
+    def _join_family(self, family: int, arrays: dict[str, array[int]]) -> None:
+        """Parts lie in the ground, which is what lies around parts."""
+        highs, lows, regions = array("Q"), array("Q"), array("I")
+        ground, parts = self._grounds[family], self._parts[family]
+        bases = _add_regions(family, ground, NOWHERE, arrays)
+
+        def add_ground(first: int, end: int) -> None:
+            place = bisect_right(ground.begins, first) - 1
+            while first < end:
+                highs.append(first >> _LOW_BITS)
+                lows.append(first & _LOW_MASK)
+                regions.append(bases[place])
+                place += 1
+                first = ground.begins[place] if place < len(bases) else end
+
+        until = 0
+        for number in sorted(parts):
+            part = parts[number]
+            add_ground(until, part.first)
+            base = bases[bisect_right(ground.begins, part.first) - 1]
+            regions.extend(_add_regions(family, part, base, arrays))
+            highs.extend(part.begin_highs)
+            lows.extend(part.begin_lows)
+            until = part.end
+        add_ground(until, ground.end)
+        named = (("highs", highs), ("lows", lows), ("regions", regions))
+        arrays |= {f"{family}.{name}": numbers for name, numbers in named}
 
     def _join(self, tables: Mapping[str, Table]) -> bytes:
         holders: list[list[str]] = [[] for _ in self._known]
@@ -248,44 +290,32 @@ class Survey:
             "hearers.ranks": self._hearers.ranks,
         }  # fmt: skip
         for family in WIDTH:
-            highs, lows, regions = array("Q", [0]), array("Q", [0]), array("I", [NOWHERE])
-            for number in range(_PARTS):
-                part = self._parts.get((family, number))
-                if part is None:
-                    if regions[-1] != NOWHERE:
-                        first = number << (WIDTH[family] - _PART_BITS)
-                        highs.append(first >> _LOW_BITS)
-                        lows.append(first & _LOW_MASK)
-                        regions.append(NOWHERE)
-                    continue
-                around, shifted = part.shifted(len(arrays["region.lengths"]) - 1)
-                if part.room:
-                    arrays["region.families"].extend([family] * part.room)
-                    arrays["region.lengths"].extend(part.lengths)
-                    arrays["region.highs"].extend(part.highs)
-                    arrays["region.lows"].extend(part.lows)
-                    arrays["region.around"].extend(around)
-                    arrays["region.hearers"].extend(part.hearers)
-                highs.extend(part.begin_highs)
-                lows.extend(part.begin_lows)
-                regions.extend(shifted)
-            named = (("highs", highs), ("lows", lows), ("regions", regions))
-            arrays |= {f"{family}.{name}": numbers for name, numbers in named}
+            self._join_family(family, arrays)
         networks = sum(
-            sum(map(len, self._heard[family])) + len(self._around[family]) for family in WIDTH
+            sum(map(len, self._heard[family].values())) + len(self._around[family])
+            for family in WIDTH
         )
         return join_image(self._life, holders, self._hearers.all_ranks, networks, arrays)
 
 
-def _shift(numbers: Sequence[int], by: int) -> array[int]:
-    """Of regions: 0 is nowhere, and stays so."""
-    return array("I", [each and each + by for each in numbers])
+def _add_regions(
+    family: int, layout: _Layout, base: int, arrays: Mapping[str, array[int]]
+) -> array[int]:
+    """Those of a layout, behind all others. Returns the regions of its intervals."""
+    around, regions = layout.place(len(arrays["region.lengths"]) - 1, base)
+    if layout.room:
+        arrays["region.families"].extend([family] * layout.room)
+        arrays["region.lengths"].extend(layout.lengths)
+        arrays["region.highs"].extend(layout.highs)
+        arrays["region.lows"].extend(layout.lows)
+        arrays["region.around"].extend(around)
+        arrays["region.hearers"].extend(layout.hearers)
+    return regions
 
 
-def _parts_of(family: int, code: int) -> range:
-    """Those that a network that is shorter than they are lies around."""
-    first, length = code >> (WIDTH[family] + LENGTH_BITS - _PART_BITS), code & LENGTH_MASK
-    return range(first, first + (1 << (_PART_BITS - length)))
+def _shift(numbers: Sequence[int], by: int, base: int) -> array[int]:
+    """Of regions. base: in place of 0."""
+    return array("I", [each + by if each else base for each in numbers])
 
 
 def draw_atlas(tables: Mapping[str, Table]) -> Atlas:
