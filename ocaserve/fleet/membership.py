@@ -54,7 +54,7 @@ _LOOKED_AT_ONCE = 256  # a millisecond, then others have their turn
 _GATHER_S = 0.05  # what is told in one moment is drawn at once
 _ATLASES_EVERY_S = 0.25  # at the most: workers do not look for news more often
 _REST = 3  # times what an atlas took, before the next one
-_MANY = 0.02  # of the appliances: where so many have other tables, sites begin, and more will soon
+_MANY = 0.02  # of the appliances: where so many have begun, more will soon
 _MOST_REST_S = 0.5  # else, whatever the last one took
 FORGET_S = 86_400.0  # an appliance that no setting names, after its last report
 
@@ -120,7 +120,7 @@ class FleetState:
         self.in_force = PoliciesInForce()  # as workers are shown it
         self.unpictured = asyncio.Event()
         self._is_atlas_old = asyncio.Event()
-        self._tables_came = 0  # that the last atlas was not drawn of
+        self._begun = 0  # since the last atlas, tables of appliances that had none
 
     # -- what is reported ------------------------------------------------------------------------
 
@@ -142,9 +142,10 @@ class FleetState:
         if is_new or copy.capacity is not member.copy.capacity:
             member.grants.settle(now)  # a report of something else does not show what was given
             self.resized.add(copy.appliance)
-        if self.atlas.tables.get(copy.appliance) is not copy.table:
+        drawn = self.atlas.tables.get(copy.appliance)
+        if drawn is not copy.table:
             self._is_atlas_old.set()
-            self._tables_came += 1
+            self._begun += not drawn
         was = member.copy.turn_up
         if was is TurnUp.IN_SERVICE and copy.turn_up is not was:  # unknown to another instance yet
             copy = replace(copy, turn_up=was)
@@ -392,7 +393,7 @@ class FleetState:
             await self._is_atlas_old.wait()
             await asyncio.sleep(max(drawn_at + self._rest_s() - time.monotonic(), _GATHER_S))
             self._is_atlas_old.clear()
-            self._tables_came = 0
+            self._begun = 0
             await self._draw_atlas()
             drawn_at = time.monotonic()
 
@@ -416,7 +417,7 @@ class FleetState:
     def _rest_s(self) -> float:
         """After an atlas, before the next one."""
         rest_s = _REST * self.atlas_s
-        if self._tables_came <= _MANY * len(self.members):
+        if self._begun <= _MANY * len(self.members):
             rest_s = min(rest_s, _MOST_REST_S)
         return max(rest_s, _ATLASES_EVERY_S)
 
