@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
+import os
 import time
+from hashlib import blake2b
 
 from ocaserve.fleet.membership import MOST_APPLIANCES, FleetState
 from ocaserve.fleet.pushed_documents import (
@@ -30,18 +31,22 @@ class Intake:
     def __init__(self, state: FleetState) -> None:
         self._state = state
         tokens = {each.id: read_appliance_token(each) for each in state.settings.appliance}
-        self._tokens = [(token.encode(), name) for name, token in tokens.items() if token]
+        self._key = os.urandom(32)
+        self._names = {self._seal(token): name for name, token in tokens.items() if token}
         self._guarded = {name for name, token in tokens.items() if token}
         self._one_at_a_time = asyncio.Lock()
         self._asked_at: dict[str, float] = {}  # by the digest of a table, when one was asked for it
 
     def name_of(self, token: str) -> str:
-        """Whose token it is; empty where it is nobody's. All are compared, whatever is found."""
-        presented, found = token.encode("utf-8", "surrogateescape"), ""
-        for known, name in self._tokens:
-            if hmac.compare_digest(presented, known):
-                found = name
-        return found
+        """Whose token it is; empty where it is nobody's."""
+        return self._names.get(self._seal(token), "")
+
+    def _seal(self, token: str) -> bytes:
+        """By which a token is looked up: of a key that nobody knows, so that the time tells nothing
+        about which token was near.
+        """
+        presented = token.encode("utf-8", "surrogateescape")
+        return blake2b(presented, digest_size=32, key=self._key).digest()
 
     async def take(self, data: bytes, name: str) -> DocumentOutcome:
         """A document. name: by the sender's token, empty without one. Raises DocumentError."""
