@@ -22,7 +22,7 @@ _LEVEL = 1  # of zlib, whose check sum tells what is damaged
 
 
 class KeptAtlas:
-    """One file, of an atlas that was drawn here. Its calls wait for the disk: they are for a thread."""
+    """One file. Its calls wait for the disk: they are for a thread."""
 
     def __init__(self, file: Path) -> None:
         self._file = file

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -82,19 +83,19 @@ class Publisher:
 
     async def keep_publishing(self) -> None:
         """A picture of what is known, whenever that is something else."""
-        unpictured, fault, drawing_s = self._state.unpictured, "", 0.0
+        unpictured, fault, due = self._state.unpictured, "", -math.inf
         unpictured.set()
         while True:
             await unpictured.wait()
-            # While thousands begin, pictures take no more than a fifth of a core, here and there.
-            await asyncio.sleep(max(_GATHER_S, 4 * drawing_s))
+            await asyncio.sleep(max(due - time.monotonic(), _GATHER_S))
             if self._is_better_left():
                 await asyncio.sleep(_GATHER_S)
                 continue
             unpictured.clear()
             try:
                 _, drawing_s = await asyncio.to_thread(with_cost, self.draw())
-                fault = ""
+                # Pictures take no more than a fifth of a core, here and there: thousands may begin.
+                fault, due = "", time.monotonic() + 4 * drawing_s
             except OSError as error:
                 if not fault:
                     _log.error("fleet: workers cannot be told what has changed: %s", error)
