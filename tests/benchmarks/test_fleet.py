@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.fleet.checker import Bounds, Checker, Question
 from benchmarks.fleet.documents import ModelAppliance, Routes
-from benchmarks.fleet.growth import Grown, plot, sizes_between, weigh
+from benchmarks.fleet.growth import Grown, find_least, plot, sizes_between, weigh
 from benchmarks.fleet.stocks import Shelf, Stocks, film
 from benchmarks.fleet.world import Networks, World, make_world
 from benchmarks.processes import ROOT
@@ -170,6 +170,14 @@ def test_objects_that_came_and_went(world: World, tmp_path: Path) -> None:
     shelf.take("two", [2], [1])
     assert has(1, now + 4, is_generous=True)
     assert not has(1, now + 60, is_generous=True)
+
+
+def test_the_least_of_all_rounds_counts() -> None:
+    first = [Grown(100, 30, 9, 2.0, 0.1, 50.0), Grown(200, 60, 9, 9.0, 0.1, 90.0)]
+    second = [Grown(100, 30, 9, 3.0, 0.05, 60.0), Grown(200, 60, 9, 4.0, 0.2, 80.0)]
+    assert find_least([*first, *second]) == [
+        Grown(100, 30, 9, 2.0, 0.05, 50.0), Grown(200, 60, 9, 4.0, 0.1, 80.0),
+    ]  # fmt: skip
 
 
 def test_what_growth_may_cost() -> None:
