@@ -55,11 +55,12 @@ class Decided(NamedTuple):
     is_whole: bool
 
 
-class AskerRow(Struct, array_like=True):
+class AskerRow(Struct, array_like=True, gc=False):
     """Clients of a network that have asked within a minute, and the address of one of them.
 
     wanted: of some of them what they asked for, by key; a question of many objects by its share.
-    They are counted in it: to make thousands of rows at once would hold up clients.
+    None: of none of them. They are counted in it: to make thousands of rows at once would hold up
+    clients, and so would a collection of garbage that had them all to look through.
     """
 
     minute: int
@@ -67,7 +68,7 @@ class AskerRow(Struct, array_like=True):
     address: str  # in hexadecimal: a number of 128 bits has no place in the encoding
     place: Place | None
     clients: int
-    wanted: dict[bytes, float] = {}
+    wanted: dict[bytes, float] | None = None
 
 
 class ShedRow(Struct, frozen=True, array_like=True):
@@ -139,7 +140,7 @@ class NoteTaker:
         else:
             self._others += 1
         if row is not None and (is_policed or not self._is_everywhere):  # else it decides nothing
-            self._note_wanted(row.wanted, objects)
+            self._note_wanted(row, objects)
         if self._counts_objects:
             for wanted in objects.values():
                 if wanted.key in self._wanted or len(self._wanted) < _MOST_KEYS:
@@ -168,9 +169,12 @@ class NoteTaker:
             if (row := _describe(decided)) is not None:
                 self._sample.append(row)
 
-    def _note_wanted(self, wanted: dict[bytes, float], objects: Mapping[str, Object]) -> None:
+    def _note_wanted(self, row: AskerRow, objects: Mapping[str, Object]) -> None:
         if self._wanted_count >= _MOST_OF_NETWORKS:
             return
+        if row.wanted is None:
+            row.wanted = {}
+        wanted = row.wanted
         step = -(-len(objects) // _MOST_OF_QUESTION)
         keys = [each.key for each in islice(objects.values(), 0, None, step)]
         before = len(wanted)

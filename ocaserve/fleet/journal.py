@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from ocaserve.fleet.decision_notes import DecisionNotes
-from ocaserve.fleet.demand import Demand
+from ocaserve.fleet.demand import NOTHING_KNOWN, Demand
 from ocaserve.fleet.recorded_decisions import DecisionRow
 from ocaserve.fleet.shedding import ShedCause, ShedFigures, TurnedAway
 from ocaserve.policies.in_force import PolicyNotes
@@ -34,7 +34,8 @@ class Journal:
         self.outcomes.update(notes.outcomes)
         for row in notes.askers:
             address = int(row.address, 16)
-            self.demand.add(row.family, address, row.place, row.minute, row.clients, row.wanted)
+            wanted = row.wanted or NOTHING_KNOWN
+            self.demand.add(row.family, address, row.place, row.minute, row.clients, wanted)
         self.demand.add_others(notes.others)
         for each in notes.shed:
             turned = TurnedAway(each.appliance, ShedCause(each.cause))

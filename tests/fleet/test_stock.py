@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -462,6 +463,7 @@ async def test_some_of_many_objects_are_noted(app: FleetApp) -> None:
     notes = taker.take()
     assert notes is not None
     assert sum(bool(each.wanted) for each in notes.askers) == 300
+    assert not any(map(gc.is_tracked, notes.askers)), "there are thousands each second"
 
 
 async def test_what_the_network_does_not_have_is_not_counted(app: FleetApp) -> None:
