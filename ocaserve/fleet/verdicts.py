@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
@@ -21,7 +21,6 @@ from ocaserve.fleet.decisions import (
     PassedOver,
     Place,
     Server,
-    Standing,
     Why,
     asker_of,
     choose,
@@ -79,15 +78,16 @@ class Decision(Struct, frozen=True):
 
     def servers(self) -> list[Server]:
         """All that were chosen for some object, by the order, then who is first most often."""
-        firsts = self.firsts
-        found: dict[str, tuple[Standing, int, str, Server]] = {}
+        found: dict[str, Candidate] = {}
         for rows in self.chosen.values():
             for each in rows:
-                server = each.server
-                if server.id not in found:
-                    firsts_of = firsts.get(server.id, 0)
-                    found[server.id] = each.order, -firsts_of, server.id, server
-        return [server for _, _, _, server in sorted(found.values())]
+                found[each.server.id] = each  # which stands alike for each object
+        firsts = self.firsts
+        ranked = [
+            (each.order, -firsts.get(name, 0), name, each.server) for name, each in found.items()
+        ]
+        ranked.sort()
+        return [server for _, _, _, server in ranked]
 
 
 def count_firsts(chosen: Mapping[str, Sequence[Candidate]]) -> Mapping[str, int]:
@@ -186,9 +186,12 @@ def decide_now(
     network = network_of(family, number)
     policed = _police(decider, client, network, minute, ranking)
     asker = asker_of(network, minute)
-    drawn = _draw(decider, ranking, asker, objects, policed)
-    if policed is not None and policed.missing and not is_last:
-        return MissingRulings(policed.missing)
+    if policed is None:
+        drawn = _draw_freely(decider, ranking, asker, objects)
+    else:
+        drawn = _draw_by_policies(decider, ranking, asker, objects, policed)
+        if policed.missing and not is_last:
+            return MissingRulings(policed.missing)
     chosen = drawn.chosen
     firsts = count_firsts(chosen)
     signers = decider.signers
@@ -279,9 +282,25 @@ async def rank_by_policies(
     return found
 
 
-def _draw(
+def _draw_freely(
+    decider: Decider, ranking: Ranking, asker: bytes, objects: Mapping[str, Object]
+) -> _Drawn:
+    """Where no policies are in force."""
+    chosen: dict[str, Sequence[Candidate]] = {}
+    lacking: dict[str, frozenset[str]] = {}
+    able: Iterable[Group]
+    for name, wanted in objects.items():
+        key, able = wanted.key, ranking.able
+        holds = decider.holders_of(key)
+        if holds is not None and (without := find_lacking(ranking.groups, holds)):
+            lacking[name], able = without, find_able(able, holds_but(without))
+        chosen[name] = choose_able(able, seed_in(asker, key))
+    return _Drawn(chosen, lacking, NO_POLICIES, {})
+
+
+def _draw_by_policies(
     decider: Decider, ranking: Ranking, asker: bytes, objects: Mapping[str, Object],
-    policed: Policed | None,
+    policed: Policed,
 ) -> _Drawn:  # fmt: skip
     chosen: dict[str, Sequence[Candidate]] = {}
     lacking: dict[str, frozenset[str]] = {}
@@ -296,22 +315,16 @@ def _draw(
             holds = None
             if without:
                 lacking[name], holds = without, holds_but(without)
-        seed = seed_in(asker, key)
-        if policed is None:
-            able = ranking.able if holds is None else find_able(ranking.able, holds)
-            chosen[name] = choose_able(able, seed)
-            continue
         ruling, left, passed = policed.rule(key)
         if ruling is not BUILT_IN:
             rulings[name] = ruling
         for each in passed:
             refused.setdefault(each.server.id, each)
-        rows = choose(left, seed, holds)
+        rows = choose(left, seed_in(asker, key), holds)
         if (wanted_rows := policed.order(rows)) is not rows:
             ordered[name] = [each.server.id for each in wanted_rows]
         chosen[name] = wanted_rows
-    said = PolicyRecord(policed.by, rulings, ordered) if policed is not None else NO_POLICIES
-    return _Drawn(chosen, lacking, said, refused)
+    return _Drawn(chosen, lacking, PolicyRecord(policed.by, rulings, ordered), refused)
 
 
 def find_lacking(groups: Sequence[Group], holds: Callable[[str], bool]) -> frozenset[str]:
