@@ -18,6 +18,8 @@ from ocaserve.fleet.tables import LENGTH_BITS, LENGTH_MASK, NO_ROUTES, Rank, Tab
 _PART_BITS = {4: 12, 6: 20}
 """Parts of a family's addresses are laid out by themselves. More of them take longer to put
 together, fewer longer to lay out: a full table has some thousand of some hundred networks."""
+_GROUND = -1
+"""In place of a part's number: what lies around parts."""
 _ROOM = 8  # regions of a part are counted in steps of so many: few changes move those behind
 _RANK_BITS = 32
 _LOW_BITS = 64
@@ -95,22 +97,26 @@ class _Layout:
         """first, end: of the addresses, and behind the last one. heard: who hears each network that
         lies there, by its code.
         """
-        codes = sorted(heard)
+        self._codes = codes = sorted(heard)
         around, intervals = _nest(family, codes, first, end)
         self.first, self.end = first, end
         self.room = -(-len(codes) // _ROOM) * _ROOM
-        unused = [0] * (self.room - len(codes))
+        self._unused = unused = [0] * (self.room - len(codes))
         starts = [code >> LENGTH_BITS for code in codes]
         self.lengths = array("B", [code & LENGTH_MASK for code in codes] + unused)
         self.highs = array("Q", [start >> _LOW_BITS for start in starts] + unused)
         self.lows = array("Q", [start & _LOW_MASK for start in starts] + unused)
         self.around = array("I", around + unused)
-        self.hearers = array("I", [heard[code] for code in codes] + unused)
+        self.hear(heard)
         self.begins = list(intervals)
         self.begin_highs = array("Q", [begin >> _LOW_BITS for begin in intervals])
         self.begin_lows = array("Q", [begin & _LOW_MASK for begin in intervals])
         self.regions = array("I", intervals.values())
         self._placed: tuple[tuple[int, int], array[int], array[int]] | None = None
+
+    def hear(self, heard: Mapping[int, int]) -> None:
+        """Others hear the same networks."""
+        self.hearers = array("I", [heard[code] for code in self._codes] + self._unused)
 
     def place(self, behind: int, base: int) -> tuple[array[int], array[int]]:
         """`around` and `regions`, where so many regions of others come before. base: the region
@@ -162,12 +168,14 @@ class Survey:
         self._known: list[Table] = []  # by that number
         self._free: list[int] = []
         self._digests: dict[str, int] = {}  # by the appliance that has the table
-        # Of each network who hears it, by its code: those within a part, and those around parts.
+        # Of each network of a part who hears it, by its code.
         self._heard = {family: defaultdict[int, dict[int, int]](dict) for family in WIDTH}
-        self._around = {family: dict[int, int]() for family in WIDTH}
-        self._parts: dict[int, dict[int, _Layout]] = {family: {} for family in WIDTH}
-        self._grounds = {family: _Layout(family, 0, 1 << WIDTH[family], {}) for family in WIDTH}
-        self._changed = {family: set[int]() for family in WIDTH}  # parts
+        self._parts = {
+            family: {_GROUND: _Layout(family, 0, 1 << width, {})} for family, width in WIDTH.items()
+        }
+        # Parts that have other networks; and those with some that others hear.
+        self._changed = {family: set[int]() for family in WIDTH}
+        self._reheard = {family: set[int]() for family in WIDTH}
 
     def draw(self, tables: Mapping[str, Table]) -> bytes:
         """The image of what all tables say. tables: by the id of the appliance that has it."""
@@ -183,15 +191,17 @@ class Survey:
         """What has changed."""
         heard, parts = self._heard[family], self._parts[family]
         shift = WIDTH[family] - _PART_BITS[family]
+        for number in self._reheard[family] - self._changed[family]:
+            parts[number].hear(heard[number])
         for number in self._changed[family]:
-            if heard[number]:
-                ends = number << shift, (number + 1) << shift
-                parts[number] = _Layout(family, *ends, heard[number])
-            else:
-                del heard[number]
-                parts.pop(number, None)
+            ends = number << shift, (number + 1) << shift
+            if number == _GROUND:
+                ends = 0, 1 << WIDTH[family]
+            parts[number] = _Layout(family, *ends, heard[number])
+            if not heard[number] and number != _GROUND:
+                del heard[number], parts[number]
         self._changed[family].clear()
-        self._grounds[family] = _Layout(family, 0, 1 << WIDTH[family], self._around[family])
+        self._reheard[family].clear()
 
     # -- what has changed ------------------------------------------------------------------------
 
@@ -229,31 +239,32 @@ class Survey:
 
     def _toggle(self, family: int, place: int, news: Iterable[tuple[int, Rank]]) -> None:
         """A table has networks at ranks, or does not have them any more."""
-        heard, around, bits = self._heard[family], self._around[family], _PART_BITS[family]
-        changed, all_steps = self._changed[family], dict[Rank, _Steps]()
+        heard, bits = self._heard[family], _PART_BITS[family]
+        changed, reheard = self._changed[family], self._reheard[family]
+        all_steps = dict[Rank, _Steps]()
         shift = WIDTH[family] + LENGTH_BITS - bits
         for code, rank in news:
             steps = all_steps.get(rank)
             if steps is None:
                 steps = all_steps[rank] = self._hearers.steps(place, rank)
-            if code & LENGTH_MASK >= bits:
-                part = code >> shift
-                networks = heard[part]
-                changed.add(part)
-            else:
-                networks = around
-            hearers = steps[networks.get(code, NOBODY)]
+            part = code >> shift if code & LENGTH_MASK >= bits else _GROUND
+            networks = heard[part]
+            before = networks.get(code, NOBODY)
+            hearers = steps[before]
             if hearers == NOBODY:
                 del networks[code]
+                changed.add(part)
             else:
                 networks[code] = hearers
+                (reheard if before else changed).add(part)
 
     # -- the image -------------------------------------------------------------------------------
 
     def _join_family(self, family: int, arrays: dict[str, array[int]]) -> None:
         """Parts lie in the ground, which is what lies around parts."""
         highs, lows, regions = array("Q"), array("Q"), array("I")
-        ground, parts = self._grounds[family], self._parts[family]
+        parts = self._parts[family]
+        ground = parts[_GROUND]
         bases = _add_regions(family, ground, NOWHERE, arrays)
 
         def add_ground(first: int, end: int) -> None:
@@ -266,7 +277,7 @@ class Survey:
                 first = ground.begins[place] if place < len(bases) else end
 
         until = 0
-        for number in sorted(parts):
+        for number in sorted(parts.keys() - {_GROUND}):
             part = parts[number]
             add_ground(until, part.first)
             base = bases[bisect_right(ground.begins, part.first) - 1]
@@ -291,10 +302,7 @@ class Survey:
         }  # fmt: skip
         for family in WIDTH:
             self._join_family(family, arrays)
-        networks = sum(
-            sum(map(len, self._heard[family].values())) + len(self._around[family])
-            for family in WIDTH
-        )
+        networks = sum(sum(map(len, heard.values())) for heard in self._heard.values())
         return join_image(self._life, holders, self._hearers.all_ranks, networks, arrays)
 
 
