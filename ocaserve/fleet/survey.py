@@ -312,7 +312,7 @@ def _add_regions(
     """Those of a layout, behind all others. Returns the regions of its intervals."""
     around, regions = layout.place(len(arrays["region.lengths"]) - 1, base)
     if layout.room:
-        arrays["region.families"].extend([family] * layout.room)
+        arrays["region.families"].frombytes(bytes([family]) * layout.room)
         arrays["region.lengths"].extend(layout.lengths)
         arrays["region.highs"].extend(layout.highs)
         arrays["region.lows"].extend(layout.lows)
