@@ -39,17 +39,12 @@ _ALIGNED = 8
 _SIZE_BYTES = 8
 
 
-class Hearing(NamedTuple):
-    """A table that has a network, by its number in the atlas, and the route's rank there."""
-
-    table: int
-    rank: Rank
-
-
 class Covered(NamedTuple):
-    """An appliance that may serve an address: by a network of which length, at which rank."""
+    """Appliances of one table that may serve an address: by a network of which length, at which
+    rank.
+    """
 
-    appliance: str
+    appliances: Sequence[str]
     length: int
     rank: Rank
 
@@ -163,7 +158,7 @@ class Atlas:
 
     def levels(self, region: int, without: frozenset[Network] = frozenset()) -> Iterator[int]:
         """Who hears each network that covers an address of the region, the longest network first:
-        numbers for `hearings`. Networks that the same tables hear at the same ranks have one.
+        numbers. Networks that the same tables hear at the same ranks have one.
 
         without: networks that are taken to be announced by nobody.
         """
@@ -171,11 +166,6 @@ class Atlas:
             if not without or self.network(region) not in without:
                 yield self._hearers[region]
             region = self._around[region]
-
-    def hearings(self, hearers: int) -> Iterator[Hearing]:
-        """What a number of `levels` stands for."""
-        for place in range(self._starts[hearers], self._starts[hearers + 1]):
-            yield Hearing(self._hearing_tables[place], self._ranks[self._hearing_ranks[place]])
 
     def ways(self, region: int) -> tuple[int, ...]:
         """By which ways an address of the region is heard: of each network that covers it the
@@ -214,7 +204,7 @@ class Atlas:
         return self._holders[table]
 
     def covering(self, region: int, without: frozenset[Network] = frozenset()) -> Iterator[Covered]:
-        """Every appliance that hears an address of the region, once, with its own longest match.
+        """All tables that hear an address of the region, each once, with its own longest match.
 
         without: as in `levels`.
         """
@@ -224,11 +214,13 @@ class Atlas:
                 region = self._around[region]
                 continue
             length = self._lengths[region]
-            for table, rank in self.hearings(self._hearers[region]):
+            hearers = self._hearers[region]
+            places = slice(self._starts[hearers], self._starts[hearers + 1])
+            both = zip(self._hearing_tables[places], self._hearing_ranks[places], strict=True)
+            for table, rank in both:
                 if table not in seen:
                     seen.add(table)
-                    for appliance in self._holders[table]:
-                        yield Covered(appliance, length, rank)
+                    yield Covered(self._holders[table], length, self._ranks[rank])
             region = self._around[region]
 
     def network(self, region: int) -> Network:

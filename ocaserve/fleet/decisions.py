@@ -130,27 +130,22 @@ def rank_candidates(
 ) -> tuple[Group, ...]:
     """All that hear the client, in groups of equals, the best first. place: the client's."""
     groups: dict[Standing, list[Candidate]] = {}
-    # Appliances of one table come one after the other, and stand alike: of a large provider that
-    # all exchanges hear there are hundreds.
-    before: Covered | None = None
-    alike: tuple[SiteKind, Place | None] | None = None
-    for covered in covering:
-        server = servers.get(covered.appliance)
-        if server is None:
-            continue
-        rank = covered.rank
-        if (
-            before is None
-            or covered.length != before.length
-            or rank is not before.rank
-            or (server.kind, server.location) != alike
-        ):
-            order = standing_of(-covered.length, rank, server, place)
-            group = groups.setdefault(order, [])
-            before, alike = covered, (server.kind, server.location)
-        group.append(
-            Candidate(order, server, rank, _mark_of(server.id), server.weight * rank.weight)
-        )
+    for appliances, length, rank in covering:
+        # Those of one table stand alike, where they are of one kind and place, as at one site.
+        before: Server | None = None
+        for server in map(servers.get, appliances):
+            if server is None:
+                continue
+            if (
+                before is None
+                or server.kind is not before.kind
+                or server.location != before.location
+            ):
+                order = standing_of(-length, rank, server, place)
+                group = groups.setdefault(order, [])
+                before = server
+            weight = server.weight * rank.weight
+            group.append(Candidate(order, server, rank, _mark_of(server.id), weight))
     for group in groups.values():
         group.sort(key=_id_of)
     return tuple(tuple(groups[order]) for order in sorted(groups))

@@ -235,7 +235,7 @@ def read_again(row: DecisionRow) -> Again:
         servers = {each.server: _server_of(each) for each in row.candidates}
         networks = [parse_network(each.network) for each in row.candidates]
         covering = [
-            Covered(each.server, network.length, each.rank)
+            Covered((each.server,), network.length, each.rank)
             for each, network in zip(row.candidates, networks, strict=True)
         ]
         keys = {key: parse_key(key).key for key in row.objects}

@@ -29,10 +29,9 @@ def find(atlas: Atlas, address: str) -> dict[str, Heard]:
     parsed = ip_address(address)
     region = atlas.find(parsed.version, int(parsed))
     return {
-        each.appliance: Heard(
-            -each.length, each.rank.is_backup, each.rank.path_length, each.rank.med
-        )
+        appliance: Heard(-each.length, each.rank.is_backup, each.rank.path_length, each.rank.med)
         for each in atlas.covering(region)
+        for appliance in each.appliances
     }
 
 

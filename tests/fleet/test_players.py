@@ -265,7 +265,7 @@ def rank(
         name: Server(name, (sites or {}).get(name, name), fault="x" if name in faulty else "")
         for name in ranks
     }
-    covered = [Covered(name, network.length, Rank(length, 0)) for name, length in ranks.items()]
+    covered = [Covered((name,), network.length, Rank(length, 0)) for name, length in ranks.items()]
     return rank_candidates(covered, servers)
 
 
