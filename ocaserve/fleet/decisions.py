@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
+from math import log
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -313,15 +314,22 @@ def _draw_all(group: Group, seed: int) -> list[tuple[float, int, Candidate]]:
 
     Seed and mark are mixed as MurmurHash3 ends: a tenth of the cost of hashing both.
     """
+    first = group[0]
     if len(group) == 1:
-        return [(0.0, 0, group[0])]
-    drawn = []
+        return [(0.0, 0, first)]
+    drawn: list[tuple[float, int, Candidate]] = []
+    is_even, weight = True, first.weight
     for place, candidate in enumerate(group):
         mixed = ((seed ^ candidate.mark) * 0xFF51AFD7ED558CCD) & 0xFFFFFFFFFFFFFFFF
         mixed = ((mixed ^ mixed >> 33) * 0xC4CEB9FE1A85EC53) & 0xFFFFFFFFFFFFFFFF
         mixed ^= mixed >> 33
-        score = candidate.weight / math.log((mixed + 0.5) / 18446744073709551616.0)
-        drawn.append((score, place, candidate))
+        is_even = is_even and candidate.weight == weight
+        drawn.append((-mixed, place, candidate))
+    if not is_even:  # else their logarithms, which stand in the same order, make no difference
+        drawn = [
+            (each.weight / log((0.5 - negative) / 18446744073709551616.0), place, each)
+            for negative, place, each in drawn
+        ]
     drawn.sort()
     return drawn
 
