@@ -21,6 +21,7 @@ from benchmarks.fleet.stage import Stage
 from benchmarks.fleet.stocked import change_everything, wait_for_stocks
 
 COLD_S, BACK_S = 60.0, 65.0
+NOT_TAKEN = "documents that were not taken at first"
 REPORTS_PER_CPU_S = 1_000.0
 ANSWER_MS = 5.0
 OVERLOAD_S = 30.0
@@ -55,7 +56,7 @@ async def start_cold(stage: Stage) -> list[Line]:
     return [
         Line("all whole reports were taken", took_s, COLD_S, "s"),
         *cost_lines(before, whole),
-        Line("documents that were not taken at first", stage.pushing.refused),
+        Line(NOT_TAKEN, stage.pushing.refused),
         Line("whole reports, packed", stage.pushing.sent["whole"] / 2**20, None, "MiB"),
         Line("without their tables, packed", stage.pushing.sent["brief"] / 2**20, None, "MiB"),
     ]

@@ -108,7 +108,6 @@ class _Layout:
         self.lows = array("Q", [start & _LOW_MASK for start in starts] + unused)
         self.around = array("I", around + unused)
         self.hear(heard)
-        self.begins = list(intervals)
         self.begin_highs = array("Q", [begin >> _LOW_BITS for begin in intervals])
         self.begin_lows = array("Q", [begin & _LOW_MASK for begin in intervals])
         self.regions = array("I", intervals.values())
@@ -266,21 +265,23 @@ class Survey:
         parts = self._parts[family]
         ground = parts[_GROUND]
         bases = _add_regions(family, ground, NOWHERE, arrays)
+        both = zip(ground.begin_highs, ground.begin_lows, strict=True)
+        begins = [high << _LOW_BITS | low for high, low in both]
 
         def add_ground(first: int, end: int) -> None:
-            place = bisect_right(ground.begins, first) - 1
+            place = bisect_right(begins, first) - 1
             while first < end:
                 highs.append(first >> _LOW_BITS)
                 lows.append(first & _LOW_MASK)
                 regions.append(bases[place])
                 place += 1
-                first = ground.begins[place] if place < len(bases) else end
+                first = begins[place] if place < len(bases) else end
 
         until = 0
         for number in sorted(parts.keys() - {_GROUND}):
             part = parts[number]
             add_ground(until, part.first)
-            base = bases[bisect_right(ground.begins, part.first) - 1]
+            base = bases[bisect_right(begins, part.first) - 1]
             regions.extend(_add_regions(family, part, base, arrays))
             highs.extend(part.begin_highs)
             lows.extend(part.begin_lows)
