@@ -149,7 +149,8 @@ def wait_for(clients: int, inside: str, first: str) -> None:
     body = {"client": {"ip": inside.partition("/")[0]}, "objects": ["film.mp4"]}
     begun = time.monotonic()
     while time.monotonic() - begun < _WAIT_S:
-        urls = ask(clients, "/v1/steer", body)["objects"]["film.mp4"]
+        answer = ask(clients, "/v1/steer", body)
+        urls = answer["objects"]["film.mp4"] if answer else []
         if urls and urls[0].startswith(first):
             return
         time.sleep(0.01)
@@ -157,7 +158,9 @@ def wait_for(clients: int, inside: str, first: str) -> None:
 
 
 def ask(port: int, path: str, document: object) -> Any:
-    """What is answered; None for an answer without a body. Raises OSError, LoadFailure."""
+    """What is answered; None for an answer without a body, and from who does not know who serves
+    yet. Raises OSError, LoadFailure.
+    """
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         fields = {"Content-Type": "application/json"}
@@ -166,6 +169,8 @@ def ask(port: int, path: str, document: object) -> Any:
         data = answer.read()
     finally:
         connection.close()
+    if answer.status == 503:
+        return None
     if answer.status >= 400:
         raise LoadFailure(f"{path}: {answer.status} {data[:300]!r}")
     return json.loads(data) if data else None
