@@ -41,7 +41,7 @@ _SHUTDOWN_S = 1.0
 _LINE_BYTES = 16 << 10
 _LINGER_S = 1.0
 _FLUSH_EVERY_S = 1.0
-_KEPT_FOR_THE_RUN = "fleet.db"
+KEPT_FOR_THE_RUN = ".fleet.db"  # in the folder of pictures, which removes what it does not name
 
 
 def fleet_service(folder: Path, sheet: GrantSheet) -> Service:
@@ -80,7 +80,7 @@ async def _serve(given: Given, folder: Path, sheet: GrantSheet) -> None:
     shared = SharedState(url, state) if url else None
     file = None if shared else find_state_file(settings.state, os.environ)
     # What is kept in memory alone outlives this process, and ends with the run.
-    keeper = Keeper(file or folder / _KEPT_FOR_THE_RUN) if shared is None else None
+    keeper = Keeper(file or folder / KEPT_FOR_THE_RUN) if shared is None else None
     ledger = open_ledger(settings, file)
     publisher = Publisher(state, folder, sheet)
     if keeper is not None:

@@ -9,14 +9,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ocaserve.fleet.app import keep_now, recall
 from ocaserve.fleet.client_urls import parse_key
 from ocaserve.fleet.contents import Contents, index_keys
 from ocaserve.fleet.deciding import Decider
 from ocaserve.fleet.decision_notes import NoteTaker
 from ocaserve.fleet.grant_sheet import GrantSheet
+from ocaserve.fleet.keeping import Keeper
 from ocaserve.fleet.membership import FleetDrain, FleetState
 from ocaserve.fleet.picture_files import Gallery
 from ocaserve.fleet.pictures import NOTES, PICTURE
+from ocaserve.fleet.process import KEPT_FOR_THE_RUN
 from ocaserve.fleet.publishing import Publisher
 from ocaserve.fleet.pushed_documents import CapacityRow, Copy, HealthRow
 from ocaserve.fleet.survey import draw_atlas
@@ -88,6 +91,23 @@ def test_a_drain_is_in_the_next_picture(stage: Stage) -> None:
     assert stage.state.unpictured.is_set()
     stage.show()
     assert stage.first("11.1.1.1") == ["b"]
+
+
+async def test_what_is_kept_for_the_run_lies_beside_pictures(stage: Stage) -> None:
+    """Of a control plane that keeps nothing longer: its control process may be replaced."""
+    stage.know("a")
+    keeper = Keeper(stage.folder / KEPT_FOR_THE_RUN)
+    drawing = asyncio.create_task(stage.state.keep_atlas())
+    await until(lambda: len(stage.state.atlas.tables) > 0)
+    drawing.cancel()
+    assert await keep_now(stage.state, keeper) == ""
+    for reason in ("fans", "disks"):
+        stage.state.drain(["a"], FleetDrain(reason, 1.0))
+        stage.show()
+    other = FleetState(SETTINGS)
+    recall(other, keeper)
+    assert other.members.keys() == {"a"}
+    assert len(other.atlas) == 1
 
 
 async def test_workers_wait_for_what_was_kept(stage: Stage) -> None:

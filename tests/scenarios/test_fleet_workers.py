@@ -117,7 +117,7 @@ def test_control_killed_costs_no_answer(fleet: FleetProcess, tmp_path: Path) -> 
 
 def is_kept(folder: Path) -> bool:
     """By control, in the folder of the run."""
-    return any(count_kept(file) == 2 for file in (folder / "run").glob("*/fleet.db"))
+    return any(count_kept(file) == 2 for file in (folder / "run").glob("*/.fleet.db"))
 
 
 def count_kept(file: Path) -> int:
