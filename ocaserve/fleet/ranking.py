@@ -60,17 +60,17 @@ class _Alike:
     __slots__ = ("able", "changes", "groups", "passed", "tables")
 
     def __init__(self, tables: frozenset[int], groups: Sequence[Group], changes: int) -> None:
-        self.tables = tables
-        self.take(groups, changes)
+        self.tables, self.changes = tables, changes
+        self.take(groups)
 
     @property
     def size(self) -> int:
         """In bytes."""
         return _CANDIDATE_BYTES * sum(map(len, self.groups))
 
-    def take(self, groups: Sequence[Group], changes: int) -> None:
+    def take(self, groups: Sequence[Group]) -> None:
         """This is so now."""
-        self.groups, self.changes = groups, changes
+        self.groups = groups
         self.able = tuple(find_able(groups))
         self.passed = passed_over(groups)
 
@@ -81,13 +81,12 @@ class _Remembered:
     __slots__ = ("alike", "changes", "ranking")
 
     def __init__(self, alike: _Alike) -> None:
-        self.alike = alike
-        self.take(alike.changes)
+        self.alike, self.changes = alike, alike.changes
+        self.take()
 
-    def take(self, changes: int) -> None:
+    def take(self) -> None:
         """As it is with all that are alike."""
         alike = self.alike
-        self.changes = changes
         self.ranking = Ranking(alike.groups, alike.able, alike.passed, {})
 
 
@@ -146,10 +145,10 @@ class Rankings:
             if alike.changes != self._changes:
                 groups = _renew(alike.groups, servers) or self._rank(servers, *asked)
                 if groups is not alike.groups:
-                    alike.take(groups, self._changes)
+                    alike.take(groups)
                 alike.changes = self._changes
             if known.ranking.groups is not alike.groups:
-                known.take(self._changes)
+                known.take()
             known.changes = self._changes
         return known.ranking
 
